@@ -1,0 +1,1 @@
+"""What every slice shares: errors, secrets, identifiers. Pure: standard library only."""

@@ -1,0 +1,66 @@
+"""Identifiers, clocks and the provider names: the words every slice uses."""
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+
+class Provider(StrEnum):
+    """Who serves a model. CUSTOM is any OpenAI-compatible endpoint."""
+
+    OPENAI = "OPENAI"
+    ANTHROPIC = "ANTHROPIC"
+    GOOGLE = "GOOGLE"
+    AZURE = "AZURE"
+    OLLAMA = "OLLAMA"
+    CUSTOM = "CUSTOM"
+
+
+class Clock(Protocol):
+    """Where the time comes from, so that tests can set it."""
+
+    def now(self) -> datetime:
+        """The current time, timezone-aware, in UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock, cut to milliseconds, which is what the API shows."""
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        moment = datetime.now(UTC)
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+_uuid_lock = threading.Lock()
+_uuid_last = (0, 0)
+
+
+def uuid7() -> UUID:
+    """A new version 7 UUID (RFC 9562, section 5.7), increasing within this process.
+
+    The 12 bits after the version count up within one millisecond (RFC 9562, section
+    6.2, method 1), starting from a random value below 2^11.
+    """
+    global _uuid_last
+    with _uuid_lock:
+        millisecond = time.time_ns() // 1_000_000
+        last_millisecond, counter = _uuid_last
+        if millisecond > last_millisecond:
+            counter = int.from_bytes(os.urandom(2)) & 0x7FF
+        else:
+            millisecond = last_millisecond
+            counter += 1
+            if counter > 0xFFF:
+                millisecond += 1
+                counter = 0
+        _uuid_last = (millisecond, counter)
+    tail = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(
+        int=(millisecond & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
+    )
