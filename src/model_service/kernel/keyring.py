@@ -59,7 +59,7 @@ class KeyringSession(Protocol):
     """One transaction on the stored keyring; nothing is kept unless it ends cleanly."""
 
     async def load(self) -> KeyringRows:
-        """All rows, terms and term keys in ascending order of term."""
+        """All rows: wraps oldest first, terms and term keys in ascending order of term."""
         ...
 
     async def records_exist(self) -> bool:
@@ -70,12 +70,16 @@ class KeyringSession(Protocol):
         """Store a new wrap."""
         ...
 
+    async def add_term_keys(self, keys: tuple[TermKeyRow, ...]) -> None:
+        """Store data keys of stored terms under a stored wrap: a new wrap for an old keyring."""
+        ...
+
     async def add_term(self, term: TermRow, keys: tuple[TermKeyRow, ...]) -> None:
         """Store a new term with its data key under each wrap."""
         ...
 
     async def set_term_state(self, term: int, state: TermState) -> None:
-        """Change what a term may be used for."""
+        """Change what a term may be used for; DESTROYED deletes its data key under every wrap."""
         ...
 
 
