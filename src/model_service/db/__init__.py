@@ -1,0 +1,1 @@
+"""PostgreSQL: connection, tables, transactions, migrations and the embedded server."""

@@ -1,0 +1,1 @@
+"""Schema migrations: expand, then contract, one replica at a time under an advisory lock."""
