@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.db.tables import api_keys, keyring_term_keys, keyring_terms, keyring_wraps
@@ -28,7 +28,7 @@ class SqlKeyringSession:
         self._connection = connection
 
     async def load(self) -> KeyringRows:
-        """All rows, terms and term keys in ascending order of term."""
+        """All rows: wraps oldest first, terms and term keys in ascending order of term."""
         run = self._connection.execute
         wraps = await run(select(keyring_wraps).order_by(keyring_wraps.c.created_at))
         terms = await run(select(keyring_terms).order_by(keyring_terms.c.term))
@@ -62,13 +62,21 @@ class SqlKeyringSession:
                 term=term.term, state=term.state.value, created_at=func.now()
             )
         )
+        await self.add_term_keys(keys)
+
+    async def add_term_keys(self, keys: tuple[TermKeyRow, ...]) -> None:
+        """Store data keys of stored terms under a stored wrap."""
         await self._connection.execute(
             keyring_term_keys.insert(),
             [{"term": k.term, "wrap_id": k.wrap_id, "wrapped": k.wrapped} for k in keys],
         )
 
     async def set_term_state(self, term: int, state: TermState) -> None:
-        """Change what a term may be used for."""
+        """Change what a term may be used for; DESTROYED deletes its data key under every wrap."""
+        if state is TermState.DESTROYED:
+            await self._connection.execute(
+                delete(keyring_term_keys).where(keyring_term_keys.c.term == term)
+            )
         await self._connection.execute(
             update(keyring_terms).where(keyring_terms.c.term == term).values(state=state.value)
         )

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +19,19 @@ class Provider(StrEnum):
     AZURE = "AZURE"
     OLLAMA = "OLLAMA"
     CUSTOM = "CUSTOM"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A slice of a list, by number; the first page is 1."""
+
+    number: int
+    limit: int
+
+    @property
+    def offset(self) -> int:
+        """How many items come before it."""
+        return (self.number - 1) * self.limit
 
 
 class Clock(Protocol):

@@ -1,0 +1,67 @@
+"""Prometheus metrics, under the names of the OpenTelemetry HTTP conventions where one exists."""
+
+import os
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+#: Seconds; from a cached answer to a provider's slowest validation.
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The process's meters. Each process has one, made by `app`."""
+
+    def __init__(self, *, version: str) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Histogram(
+            "http_server_request_duration_seconds",
+            "Duration of HTTP requests by route and status",
+            ("http_request_method", "http_route", "http_response_status_code"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "http_server_active_requests",
+            "HTTP requests being answered now",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.reveals = Counter(
+            "model_service_key_reveals",
+            "Provider keys given out, by outcome",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self.validations = Counter(
+            "model_service_key_validations",
+            "Provider keys checked with their provider, by provider and verdict",
+            ("provider", "verdict"),
+            registry=self._registry,
+        )
+        info = Gauge(
+            "model_service_info",
+            "Always 1; the label tells the version",
+            ("version",),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        info.labels(version).set(1)
+
+    def expose(self) -> bytes:
+        """All meters as text, summed over the worker processes when there are several."""
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if directory and Path(directory).is_dir():
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        return generate_latest(self._registry)

@@ -1,0 +1,201 @@
+"""The edge: what happens to every request before and after its route."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model_service.http import problem
+from model_service.http.metrics import Metrics
+from model_service.kernel.errors import PayloadTooLarge
+from model_service.kernel.types import uuid7
+
+log = structlog.get_logger("model_service.http")
+
+#: Largest request body of the management API, in bytes.
+MAX_BODY = 1024 * 1024
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
+_LOOPBACK_HOST = re.compile(
+    r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE
+)
+_LOOPBACK_ORIGIN = re.compile(rf"https?://{_LOOPBACK_HOST.pattern}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserGuard:
+    """Keeps web pages off a development server, where a loopback caller needs no credential.
+
+    A page of another site can make the browser send requests to loopback; they carry that
+    site's `Origin`, or (DNS rebinding) its name as `Host`, or `Sec-Fetch-Site: cross-site`.
+    """
+
+    extra_hosts: Sequence[str] = field(default=())
+
+    def refuses(self, scope: Scope) -> str | None:
+        """Why a request is not let through; None when it is."""
+        for name, raw in scope["headers"]:
+            value = raw.decode("latin-1")
+            if name == b"host":
+                if not _LOOPBACK_HOST.fullmatch(value) and value not in self.extra_hosts:
+                    return "This Host is not served in development mode"
+            elif name == b"origin":
+                if not _LOOPBACK_ORIGIN.fullmatch(value):
+                    return "Pages of other sites may not use this service"
+            elif name == b"sec-fetch-site" and value == "cross-site":
+                return "Pages of other sites may not use this service"
+        return None
+
+
+class Edge:
+    """Request id, bounds, access log, metrics, and the last resort for unexpected errors."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, guard: BrowserGuard | None) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(self._app, self._metrics, self._guard, scope, receive, send).run()
+
+
+class _Exchange:
+    """One request and its response."""
+
+    __slots__ = (
+        "_app", "_guard", "_metrics", "_read", "_receive", "_scope", "_send", "_started", "_status",
+        "request_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        guard: BrowserGuard | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._guard = guard
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._read = 0
+        self._started = time.perf_counter()
+        self._status = 0
+        self.request_id = _request_id(scope)
+
+    async def run(self) -> None:
+        scope = self._scope
+        scope["request_id"] = self.request_id
+        self._metrics.in_flight.inc()
+        try:
+            refusal = self._guard.refuses(scope) if self._guard else None
+            if refusal:
+                await self._answer(403, "forbidden", refusal)
+            elif _declared_length(scope) > MAX_BODY:
+                await self._answer(413, PayloadTooLarge.code, PayloadTooLarge().message)
+            else:
+                await self._app(scope, self.receive, self.send)
+        except Exception as error:  # noqa: BLE001 - the last resort: logged once, answered without detail
+            self._log_failure(error)
+            if not self._status:
+                await self._answer(500, "internal_error", "Internal server error")
+        finally:
+            self._metrics.in_flight.dec()
+            self._record()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            if self._read > MAX_BODY:
+                raise PayloadTooLarge
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = message["headers"] = list(message.get("headers", ()))
+            headers.append((b"x-request-id", self.request_id.encode()))
+            headers.append((b"x-content-type-options", b"nosniff"))
+            if self._status == 413:
+                headers.append((b"connection", b"close"))  # the rest of the body is not read
+        await self._send(message)
+
+    async def _answer(self, status: int, code: str, message: str) -> None:
+        content = problem.body(
+            status, code, message, path=self._scope["path"], request_id=self.request_id
+        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": content})
+
+    def _record(self) -> None:
+        seconds = time.perf_counter() - self._started
+        route = self._scope.get("route")
+        template = getattr(route, "path", "") or "(none)"
+        method = self._scope["method"] if route else "(none)"
+        self._metrics.requests.labels(method, template, self._status).observe(seconds)
+        client = self._scope.get("client")
+        log.info(
+            "request",
+            method=self._scope["method"],
+            path=template if route else self._scope["path"],
+            status=self._status,
+            duration_ms=round(seconds * 1000, 3),
+            request_id=self.request_id,
+            client=client[0] if client else None,
+        )
+
+    def _log_failure(self, error: Exception) -> None:
+        # Neither the message nor local values: both may hold what must not be written down.
+        log.error(
+            "unexpected error",
+            error_type=type(error).__qualname__,
+            where=_where(error),
+            request_id=self.request_id,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return str(uuid7())
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return 0
+
+
+def _where(error: BaseException) -> str:
+    """The innermost frames of our own code, and the chain of error types that led here."""
+    frames: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        trace: Any = cause.__traceback__
+        while trace is not None:
+            module = trace.tb_frame.f_globals.get("__name__", "?")
+            if module.startswith("model_service"):
+                frames.append(f"{module}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        frames.append(type(cause).__qualname__)
+        cause = cause.__cause__
+    return " > ".join(frames[-12:])
