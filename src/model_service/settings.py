@@ -1,0 +1,295 @@
+"""Settings: from the environment and `.env`, checked whole before anything starts.
+
+Every fault is collected, so that an operator mends all of them in one go.
+"""
+
+import ipaddress
+import os
+import re
+import secrets
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_service.kernel.errors import StartupFault
+from model_service.kernel.secret import Secret
+
+#: SECURITY: the master secret's least length, in characters.
+ENCRYPTION_SECRET_LENGTH = 32
+#: The least length of the tokens that guard routes in production, in characters.
+TOKEN_LENGTH = 16
+
+# What documentation, this one included, prints where a secret belongs.
+_PLACEHOLDER = re.compile(
+    r"change[-_ ]?me|your[-_ ]|placeholder|example|replace[-_ ]|insert[-_ ]|<.*>|\.\.\.|xxxx|todo"
+    r"|^(.)\1+$|^(?:0123456789|1234567890)+\d*$|^(?:secret|password)\d*$",
+    re.IGNORECASE,
+)
+
+
+class Environment(StrEnum):
+    """Which of the two modes the service runs in."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _as_secret(value: object) -> object:
+    return Secret(value) if isinstance(value, str) else value
+
+
+SecretText = Annotated[
+    Secret[str],
+    BeforeValidator(_as_secret),
+    PlainSerializer(lambda _: "**********", return_type=str),
+]
+"""A secret of the settings: read as text, shown as a mask."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Names are the environment variables', in lower case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+    )
+
+    environment: Annotated[
+        Environment,
+        BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
+        Field(
+            validation_alias=AliasChoices("ENVIRONMENT", "NODE_ENV"),
+            description="`development` or `production`; `NODE_ENV` is an alias",
+        ),
+    ] = Environment.DEVELOPMENT
+    port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 3004
+    host: Annotated[
+        str,
+        Field(description="address to listen on; 127.0.0.1 in development, 0.0.0.0 in production"),
+    ] = ""
+    database_url: Annotated[
+        SecretText | None,
+        Field(description="PostgreSQL URL (`postgresql://...`); unset: the embedded server"),
+    ] = None
+    data_dir: Annotated[
+        Path, Field(description="embedded database, generated secrets, usage journal")
+    ] = Path(".data")
+    encryption_secret: Annotated[
+        SecretText | None,
+        Field(description="master secret, at least 32 characters; generated once in development"),
+    ] = None
+    encryption_secret_file: Annotated[
+        Path | None, Field(description="file that holds `ENCRYPTION_SECRET`, instead of it")
+    ] = None
+    encryption_secret_previous: Annotated[
+        SecretText | None, Field(description="the old master secret, during rotation")
+    ] = None
+    internal_secret: Annotated[
+        SecretText | None,
+        Field(description="guards decrypt; generated once in development"),
+    ] = None
+    internal_secret_previous: Annotated[
+        SecretText | None, Field(description="the old internal secret, accepted beside the new")
+    ] = None
+    admin_token: Annotated[
+        SecretText | None,
+        Field(description="bootstrap administrator token; required in production"),
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
+        Field(description="JSON lines in production, readable lines in development"),
+    ] = "info"
+    workers: Annotated[int, Field(ge=1, le=64, description="server processes")] = 1
+    openai_base_url: Annotated[str, Field(description="OpenAI's API, with its version")] = (
+        "https://api.openai.com/v1"
+    )
+    anthropic_base_url: Annotated[str, Field(description="Anthropic's API")] = (
+        "https://api.anthropic.com"
+    )
+    google_base_url: Annotated[str, Field(description="Google's Gemini API")] = (
+        "https://generativelanguage.googleapis.com"
+    )
+    ollama_base_url: Annotated[str, Field(description="Ollama's API")] = "http://localhost:11434"
+    upstream_allowed_hosts: Annotated[
+        str,
+        Field(
+            description="`host:port` or CIDR list that user-set endpoints may reach even though"
+            " private"
+        ),
+    ] = ""
+
+    @property
+    def is_production(self) -> bool:
+        """Whether credentials are required on every route but health."""
+        return self.environment is Environment.PRODUCTION
+
+
+def load(env_file: Path | None = Path(".env")) -> Settings:
+    """The checked settings; in development, missing secrets are generated once.
+
+    Raises:
+        StartupFault: with one sentence for each thing that is wrong, never a value.
+    """
+    settings, faults = _parse(env_file)
+    settings = _with_secret_file(settings, faults)
+    settings = _with_host(settings, faults)
+    if settings.is_production:
+        _check_presence(settings, faults)
+    elif not faults:
+        settings = _with_generated_secrets(settings)
+    _check_strength(settings, faults)
+    if faults:
+        raise StartupFault(*faults)
+    return settings
+
+
+def _parse(env_file: Path | None) -> tuple[Settings, list[str]]:
+    """The settings as given; a value that is no good is named and replaced by its default."""
+    sound: dict[str, object] = {}
+    faults: list[str] = []
+    while True:
+        try:
+            return Settings(_env_file=env_file, **sound), faults  # type: ignore[arg-type,call-arg]
+        except ValidationError as error:
+            for fault in error.errors(include_input=False, include_url=False):
+                faults.append(_sentence(fault["loc"], fault["msg"]))
+                name = str(fault["loc"][0])
+                sound[name] = Settings.model_fields[name.lower()].default
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]).upper() if location else "settings"
+    return f"{name}: {message[0].lower()}{message[1:]}"
+
+
+def _with_secret_file(settings: Settings, faults: list[str]) -> Settings:
+    file = settings.encryption_secret_file
+    if file is None:
+        return settings
+    if settings.encryption_secret is not None:
+        faults.append("set ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE, not both")
+        return settings
+    try:
+        text = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"ENCRYPTION_SECRET_FILE cannot be read: {type(error).__name__}: {file}")
+        return settings
+    return settings.model_copy(update={"encryption_secret": Secret(text)})
+
+
+def _with_host(settings: Settings, faults: list[str]) -> Settings:
+    if not settings.host:
+        host = "0.0.0.0" if settings.is_production else "127.0.0.1"  # noqa: S104 - behind a proxy
+        return settings.model_copy(update={"host": host})
+    if not settings.is_production and not _is_loopback(settings.host):
+        faults.append(
+            f"HOST={settings.host} would open development mode, which asks for no credential, to"
+            " the network; unset HOST or set ENVIRONMENT=production"
+        )
+    return settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_presence(settings: Settings, faults: list[str]) -> None:
+    wanted = {
+        "ENCRYPTION_SECRET": settings.encryption_secret,
+        "INTERNAL_SECRET": settings.internal_secret,
+        "ADMIN_TOKEN": settings.admin_token,
+    }
+    faults.extend(
+        f"{name} is required in production; make one with `openssl rand -hex 32`"
+        for name, value in wanted.items()
+        if value is None
+    )
+
+
+def _check_strength(settings: Settings, faults: list[str]) -> None:
+    given = {
+        "ENCRYPTION_SECRET": settings.encryption_secret,
+        "ENCRYPTION_SECRET_PREVIOUS": settings.encryption_secret_previous,
+        "INTERNAL_SECRET": settings.internal_secret,
+        "INTERNAL_SECRET_PREVIOUS": settings.internal_secret_previous,
+        "ADMIN_TOKEN": settings.admin_token,
+    }
+    values = {name: secret.reveal() for name, secret in given.items() if secret is not None}
+    for name, value in values.items():
+        master = name.startswith("ENCRYPTION")
+        least = ENCRYPTION_SECRET_LENGTH if master else TOKEN_LENGTH
+        if len(value) < least and (master or settings.is_production):
+            faults.append(f"{name} must be at least {least} characters long")
+        elif settings.is_production and _PLACEHOLDER.search(value):
+            faults.append(f"{name} is a placeholder; make one with `openssl rand -hex 32`")
+        if not (value.isascii() and value.isprintable()) and not master:
+            faults.append(f"{name} must be printable ASCII, because it travels in a header")
+    names = sorted(values)
+    faults.extend(
+        f"{first} and {second} must differ"
+        for index, first in enumerate(names)
+        for second in names[index + 1 :]
+        if values[first] == values[second]
+    )
+
+
+def _with_generated_secrets(settings: Settings) -> Settings:
+    """Fill in what is missing from `DATA_DIR/secrets.env`, made once with mode 0600."""
+    missing = [
+        name for name in ("encryption_secret", "internal_secret") if getattr(settings, name) is None
+    ]
+    if not missing:
+        return settings
+    stored = _read_or_make(settings.data_dir / "secrets.env")
+    absent = [name.upper() for name in missing if name not in stored]
+    if absent:
+        raise StartupFault(
+            f"{settings.data_dir / 'secrets.env'} lacks {' and '.join(absent)}; restore the file"
+            " from a backup, or set the variable"
+        )
+    return settings.model_copy(update={name: Secret(stored[name]) for name in missing})
+
+
+def _read_or_make(file: Path) -> dict[str, str]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not file.exists():
+            _make(file)
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupFault(f"{file} cannot be made or read: {type(error).__name__}") from error
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+
+
+def _make(file: Path) -> None:
+    # Written whole under another name, then linked: of many first starts one wins, all read it.
+    fresh = file.with_name(f".secrets-{os.getpid()}-{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write("# Generated for development. Without ENCRYPTION_SECRET no key opens again.\n")
+        stream.write(f"ENCRYPTION_SECRET={secrets.token_hex(32)}\n")
+        stream.write(f"INTERNAL_SECRET={secrets.token_hex(32)}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    with suppress(FileExistsError):
+        os.link(fresh, file)
+    fresh.unlink()
