@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -44,6 +44,18 @@ class ResponseModel(BaseModel):
     """An answer, in camelCase."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+Item = TypeVar("Item", bound=ResponseModel)
+
+
+class PageOf(ResponseModel, Generic[Item]):
+    """One page of a list."""
+
+    data: list[Item]
+    total: int
+    page: int
+    limit: int
 
 
 def _storable(text: str) -> str:

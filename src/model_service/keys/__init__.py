@@ -1,0 +1,1 @@
+"""Provider keys: stored encrypted, checked with their provider, given out counted."""

@@ -1,0 +1,333 @@
+"""What can be done with provider keys."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from model_service.kernel.errors import (
+    AlreadyExists,
+    ChangedMeanwhile,
+    FieldFault,
+    InvalidInput,
+    NotFound,
+    ProviderUnreachable,
+)
+from model_service.kernel.provider import Verdict
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import Clock, Page, Provider, uuid7
+from model_service.keys.domain import (
+    ENDPOINT,
+    UNCHECKED,
+    KeyFilter,
+    KeyStore,
+    Metadata,
+    NewKey,
+    ProviderGate,
+    ProviderKey,
+    SealedKey,
+    check_value,
+    endpoint_origin,
+    key_prefix,
+)
+from model_service.keys.reveal import RevealDesk
+from model_service.vault.envelope import AssociatedData
+from model_service.vault.keyring import Keyring
+
+log = structlog.get_logger(__name__)
+
+#: Longest list given without paging.
+MOST_UNPAGED = 10_000
+#: Seconds a caller should wait before asking again about a provider that could not be asked.
+PROVIDER_RETRY_AFTER = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeyObservers:
+    """Who hears of what happens to keys: the redactor and the meters."""
+
+    on_value: Callable[[str], None]
+    on_reveal: Callable[[str], None]
+    on_verdict: Callable[[Provider, Verdict], None]
+
+
+class KeyService:
+    """The use cases of provider keys."""
+
+    def __init__(
+        self,
+        store: KeyStore,
+        keyring: Keyring,
+        gate: ProviderGate,
+        clock: Clock,
+        observers: KeyObservers,
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._gate = gate
+        self._clock = clock
+        self._observers = observers
+        self._desk = RevealDesk(store, self._open, clock, observers.on_value, self._alarm)
+
+    async def create(self, new: NewKey, *, validate: bool = True) -> ProviderKey:
+        """Check a key with its provider, then store it encrypted.
+
+        With `validate` false it is stored unasked and `is_valid` is false.
+
+        Raises:
+            InvalidInput: the value, the endpoint or, says the provider, the key is no good.
+            AlreadyExists: the user has a key of that name for that provider.
+            ProviderUnreachable: the provider could not be asked; nothing is stored.
+            DatabaseUnavailable: it could not be stored.
+        """
+        self._observers.on_value(new.value.reveal())
+        check_value(new.provider, new.value)
+        metadata = self._checked_metadata(new.provider, new.metadata)
+        if await self._store.name_taken(new.user_id, new.provider, new.key_name):
+            raise AlreadyExists(
+                f"The user already has a key named '{new.key_name}' for provider '{new.provider}'"
+            )
+        endpoint = _endpoint_of(metadata)
+        if validate:
+            await self._require_valid(new.provider, new.value, endpoint)
+        now = self._clock.now()
+        key = ProviderKey(
+            id=uuid7(),
+            user_id=new.user_id,
+            provider=new.provider,
+            key_name=new.key_name,
+            key_version=1,
+            key_prefix=key_prefix(new.value),
+            last_used_at=None,
+            usage_count=0,
+            is_active=True,
+            is_valid=validate,
+            metadata=metadata,
+            created_at=now,
+            updated_at=now,
+            expires_at=new.expires_at,
+            validated_at=now if validate and new.provider not in UNCHECKED else None,
+        )
+        await self._store.add(self._seal(key, new.value))
+        log.info("key created", key_id=str(key.id), provider=key.provider.value)
+        return key
+
+    async def adopt(self, key: ProviderKey, value: Secret[str]) -> None:
+        """Store a key that comes from elsewhere as it is, with its id and its history.
+
+        Raises:
+            InvalidInput: the value or endpoint is no good.
+            AlreadyExists: its id or name is taken.
+        """
+        self._observers.on_value(value.reveal())
+        check_value(key.provider, value)
+        metadata = self._checked_metadata(key.provider, key.metadata)
+        await self._store.add(self._seal(replace(key, metadata=metadata), value))
+
+    async def get(self, key_id: UUID) -> ProviderKey:
+        """One key, without its value.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return _found(await self._store.get(key_id))
+
+    async def list(self, wanted: KeyFilter, page: Page | None) -> list[ProviderKey]:
+        """Keys, newest first.
+
+        Raises:
+            InvalidInput: there are too many to give without paging.
+        """
+        keys = await self._store.list(wanted, page, MOST_UNPAGED + 1)
+        if len(keys) > MOST_UNPAGED:
+            raise InvalidInput(
+                f"More than {MOST_UNPAGED} keys match; ask with userId, or with page and limit"
+            )
+        return keys
+
+    async def count(self, wanted: KeyFilter) -> int:
+        """How many keys match."""
+        return await self._store.count(wanted)
+
+    async def reveal(self, key_id: UUID) -> Secret[str]:
+        """The key's value; its use is durably counted before it is given.
+
+        Raises:
+            NotFound: there is none.
+            KeyInactive: it is inactive or expired.
+            IntegrityFailure: what is stored does not open.
+            DatabaseUnavailable: the use cannot be counted.
+        """
+        try:
+            value = await self._desk.reveal(key_id)
+        except Exception:
+            self._observers.on_reveal("refused")
+            raise
+        self._observers.on_reveal("given")
+        return value
+
+    async def find_active(self, user_id: str, provider: Provider) -> ProviderKey | None:
+        """The user's usable key for a provider: valid ones first, then the newest."""
+        return await self._store.find_active(user_id, provider)
+
+    async def validate(self, key_id: UUID) -> ProviderKey:
+        """Ask the provider again and note its verdict.
+
+        Raises:
+            NotFound: there is no such key.
+            ProviderUnreachable: the provider could not be asked; nothing is changed.
+            ChangedMeanwhile: the value was replaced while the provider was asked.
+        """
+        sealed = await self._sealed(key_id)
+        key = sealed.key
+        verdict = await self._ask(key.provider, self._open_or_alarm(sealed), key.endpoint)
+        if not verdict.is_definite:
+            raise _unreachable(key.provider, verdict)
+        noted = await self._store.record_validation(
+            key_id,
+            version=key.key_version,
+            is_valid=verdict is Verdict.VALID,
+            now=self._clock.now(),
+        )
+        return await self._unless_lost(key_id, noted)
+
+    async def change(self, key_id: UUID, changes: Mapping[str, Any]) -> ProviderKey:
+        """Set some of `key_name`, `is_active`, `metadata`, `expires_at`; None clears the last two.
+
+        A new endpoint in the metadata is asked about first, as at creation, and the value
+        sealed anew, for it is bound to where it may be sent.
+
+        Raises:
+            NotFound, AlreadyExists, InvalidInput, ProviderUnreachable, ChangedMeanwhile.
+        """
+        if not changes:
+            return await self.get(key_id)
+        if "metadata" not in changes:
+            changed = _found(await self._store.change(key_id, changes))
+        else:
+            changed = await self._change_metadata(key_id, changes)
+        log.info("key changed", key_id=str(key_id))
+        return changed
+
+    async def delete(self, key_id: UUID) -> None:
+        """Remove a key and its ciphertext for good.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if not await self._store.delete(key_id):
+            raise NotFound("No such key")
+        log.info("key deleted", key_id=str(key_id))
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await self._desk.close()
+
+    async def _change_metadata(self, key_id: UUID, changes: Mapping[str, Any]) -> ProviderKey:
+        sealed = await self._sealed(key_id)
+        before = sealed.key
+        metadata = self._checked_metadata(before.provider, changes["metadata"])
+        endpoint = _endpoint_of(metadata)
+        if endpoint == before.endpoint:
+            same_value = await self._store.change(
+                key_id, {**changes, "metadata": metadata}, version=before.key_version
+            )
+            return await self._unless_lost(key_id, same_value)
+        value = self._open_or_alarm(sealed)
+        await self._require_valid(before.provider, value, endpoint)
+        now = self._clock.now()
+        after = replace(
+            before,
+            **{**changes, "metadata": metadata},
+            key_version=before.key_version + 1,
+            is_valid=True,
+            validated_at=before.validated_at if before.provider in UNCHECKED else now,
+            updated_at=now,
+        )
+        replaced = await self._store.replace(
+            self._seal(after, value), was_version=before.key_version
+        )
+        return await self._unless_lost(key_id, replaced)
+
+    async def _unless_lost(self, key_id: UUID, changed: ProviderKey | None) -> ProviderKey:
+        """The changed key; a change that found another version, or no key, was lost."""
+        if changed is None:
+            await self.get(key_id)
+            raise ChangedMeanwhile
+        return changed
+
+    async def _sealed(self, key_id: UUID) -> SealedKey:
+        found = await self._store.get_sealed([key_id])
+        if not found:
+            raise NotFound("No such key")
+        return found[0]
+
+    async def _require_valid(
+        self, provider: Provider, value: Secret[str], endpoint: str | None
+    ) -> None:
+        verdict = await self._ask(provider, value, endpoint)
+        if verdict is Verdict.INVALID:
+            raise InvalidInput(f"Invalid API key for provider '{provider}'")
+        if not verdict.is_definite:
+            raise _unreachable(provider, verdict)
+
+    async def _ask(self, provider: Provider, value: Secret[str], endpoint: str | None) -> Verdict:
+        verdict = await self._gate.validate(provider, value, endpoint)
+        self._observers.on_verdict(provider, verdict)
+        log.info("key validated", provider=provider.value, verdict=verdict.value)
+        return verdict
+
+    def _checked_metadata(self, provider: Provider, metadata: Metadata | None) -> Metadata | None:
+        if not metadata or metadata.get(ENDPOINT) is None:
+            return metadata
+        endpoint = metadata[ENDPOINT]
+        if not isinstance(endpoint, str):
+            raise InvalidInput(errors=[FieldFault("metadata.endpoint", "must be a string")])
+        return {**metadata, ENDPOINT: self._gate.checked_endpoint(provider, endpoint)}
+
+    def _seal(self, key: ProviderKey, value: Secret[str]) -> SealedKey:
+        return SealedKey(key, self._keyring.seal(_binding(key), value))
+
+    def _open(self, sealed: SealedKey) -> Secret[str]:
+        return self._keyring.open(sealed.encrypted_key, _binding(sealed.key))
+
+    def _open_or_alarm(self, sealed: SealedKey) -> Secret[str]:
+        try:
+            value = self._open(sealed)
+        except Exception:
+            self._alarm(sealed.key.id)
+            raise
+        self._observers.on_value(value.reveal())
+        return value
+
+    def _alarm(self, key_id: UUID) -> None:
+        log.error("stored key does not open", key_id=str(key_id))
+
+
+def _binding(key: ProviderKey) -> AssociatedData:
+    return AssociatedData(
+        record_id=key.id,
+        user_id=key.user_id,
+        provider=key.provider.value,
+        key_version=key.key_version,
+        endpoint_origin=endpoint_origin(key.endpoint),
+    )
+
+
+def _endpoint_of(metadata: Metadata | None) -> str | None:
+    return None if metadata is None else metadata.get(ENDPOINT)
+
+
+def _found(key: ProviderKey | None) -> ProviderKey:
+    if key is None:
+        raise NotFound("No such key")
+    return key
+
+
+def _unreachable(provider: Provider, verdict: Verdict) -> ProviderUnreachable:
+    return ProviderUnreachable(
+        f"Provider '{provider}' could not be asked ({verdict.value}); nothing was changed",
+        retry_after=PROVIDER_RETRY_AFTER,
+    )
