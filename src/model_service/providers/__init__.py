@@ -1,0 +1,1 @@
+"""How the service reaches the providers: the guarded HTTP transport, and their dialects above."""
