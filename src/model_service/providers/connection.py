@@ -1,0 +1,240 @@
+"""One connection to an upstream, speaking HTTP/1.1, one exchange at a time.
+
+There is no task and, in the steady state, no timer per request: the connection keeps one
+timer, set to the earliest deadline it has known, and looks at the present deadline when the
+timer rings.
+"""
+
+import asyncio
+import math
+import select
+from typing import Final, Protocol, cast
+
+from typing_extensions import override
+
+from model_service.kernel.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from model_service.providers.exchange import Exchange, StaleConnection
+from model_service.providers.messages import Timeouts
+from model_service.providers.parsing import AnswerParser
+
+# uvloop keeps time in whole milliseconds, so a timer may ring a little before its moment.
+_TIMER_GRAIN: Final = 0.001
+
+
+class Owner(Protocol):
+    """The pool a connection belongs to."""
+
+    def connection_free(self, connection: "Connection") -> None:
+        """The connection can serve another exchange."""
+        ...
+
+    def connection_gone(self, connection: "Connection") -> None:
+        """The connection is closed; told once."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """The transport's side of one socket.
+
+    Between exchanges it is free, watches for the server closing it, and closes itself after
+    `keepalive` seconds or when it is older than `lifetime`, so that a changed name takes effect.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_idle",
+        "_keepalive",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_phase",
+        "_phase_deadline",
+        "_poll",
+        "_served",
+        "_timer",
+        "_timer_at",
+        "_total_deadline",
+        "_transport",
+        "_wears_out_at",
+        "closed",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner,
+        *,
+        keepalive: float,
+        lifetime: float,
+    ) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._keepalive = keepalive
+        self._wears_out_at = loop.time() + lifetime
+        self._transport: asyncio.Transport | None = None
+        self._parser = AnswerParser()
+        self._poll = select.poll()
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+        self._exchange: Exchange | None = None
+        self._served = 0
+        self._paused = False
+        self._idle = math.inf
+        self._phase = ""
+        self._phase_deadline = math.inf
+        self._total_deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    # For the pool and the transport.
+
+    def is_usable(self) -> bool:
+        """Whether an exchange may begin: open, and nothing waiting to be read.
+
+        The kernel is asked too, because the loop may not have got round to an end of file or
+        to bytes nobody asked for, and those must not be taken for the next answer.
+        """
+        return self._transport is not None and not self._poll.poll(0)
+
+    async def run(
+        self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
+    ) -> None:
+        """Send a request and wait for the answer's head; the body follows into `exchange`.
+
+        `total` is the moment (loop time) by which everything must be over. Raises
+        StaleConnection, or the UpstreamError that prevented the head.
+        """
+        if self._transport is None:
+            raise StaleConnection if self._served else UpstreamClosed
+        self._parser.expect(exchange)
+        self._exchange = exchange
+        exchange.line = self
+        self._idle = timeouts.idle
+        self._total_deadline = total
+        self._set_phase("first_byte", timeouts.first_byte)
+        self._served += 1
+        self._transport.writelines((head, body) if body else (head,))
+        await exchange.head_arrives()
+
+    def abort(self) -> None:
+        """Close at once. Whatever exchange is still on the line is not told."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        self._exchange = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport.abort()
+        self._owner.connection_gone(self)
+
+    def resume_reading(self) -> None:
+        """Read from the socket again after the reader caught up."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._set_phase("idle", self._idle)
+            self._transport.resume_reading()
+
+    # What the event loop calls.
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        exchange, parser = self._exchange, self._parser
+        if exchange is None:
+            self.abort()  # nobody asked
+            return
+        parser.feed(data)
+        if parser.fault is not None:
+            self._fail(parser.fault)
+        elif parser.ended:
+            self._settle(exchange)
+        elif parser.in_body:
+            self._continue_body(exchange)
+
+    @override
+    def eof_received(self) -> None:
+        if self._exchange is not None and self._parser.in_body and self._parser.until_close:
+            self._settle(self._exchange)
+        else:
+            self._closed_by_server()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed_by_server()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # Within.
+
+    def _continue_body(self, exchange: Exchange) -> None:
+        """Part of the body is here and more will follow."""
+        if exchange.wants_pause and self._transport is not None:
+            if not self._paused:
+                self._paused = True
+                self._phase_deadline = math.inf  # the reader is slow, not the upstream
+                self._transport.pause_reading()
+        else:
+            self._set_phase("idle", self._idle)
+        exchange.wake()
+
+    def _settle(self, exchange: Exchange) -> None:
+        """The answer is complete: the connection becomes free, or closes."""
+        self._exchange = None
+        self._parser.let_go()
+        exchange.finish()
+        transport = self._transport
+        if (
+            transport is None
+            or not self._parser.reusable
+            or transport.get_write_buffer_size()  # the rest of a request nobody waited for
+            or self._loop.time() > self._wears_out_at
+        ):
+            self.abort()
+            return
+        self._total_deadline = math.inf
+        self._set_phase("free", self._keepalive)
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
+        self._owner.connection_free(self)
+
+    def _fail(self, error: UpstreamError | StaleConnection) -> None:
+        exchange = self._exchange
+        self.abort()
+        if exchange is not None:
+            exchange.fail(error)
+
+    def _closed_by_server(self) -> None:
+        stale = self._served > 1 and self._parser.untouched
+        self._fail(StaleConnection() if stale else UpstreamClosed())
+
+    def _set_phase(self, phase: str, seconds: float) -> None:
+        """Begin a phase that may last so long. An armed timer is only ever moved forward."""
+        self._phase = phase
+        self._phase_deadline = self._loop.time() + seconds
+        self._arm(min(self._phase_deadline, self._total_deadline))
+
+    def _arm(self, moment: float) -> None:
+        if moment < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = moment
+            self._timer = self._loop.call_at(moment, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        moment = min(self._phase_deadline, self._total_deadline)
+        if moment - self._loop.time() > _TIMER_GRAIN:
+            self._arm(moment)
+        elif self._exchange is None:
+            self.abort()  # free for too long
+        elif self._total_deadline <= self._phase_deadline:
+            self._fail(UpstreamTimeout("total"))
+        else:
+            self._fail(UpstreamTimeout(self._phase))

@@ -1,0 +1,174 @@
+"""One request's answer while it arrives: what the connection fills and the caller reads.
+
+It outlives the connection's part in it: once the last byte has arrived the connection
+serves the next exchange, and the caller reads the rest from here.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from model_service.kernel.errors import UpstreamClosed, UpstreamError
+from model_service.providers.messages import Limits
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+# Past this much unread body the socket is no longer read; one read adds up to 256 KiB, which
+# is what asyncio and uvloop ask the kernel for at once.
+HIGH_WATER: Final = 64 * 1024
+
+
+class StaleConnection(Exception):
+    """A kept-alive connection turned out closed before the answer's first byte.
+
+    It never leaves the transport, which repeats the request on a fresh connection.
+    """
+
+
+class Line(Protocol):
+    """The connection an exchange is still using."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read from the socket again."""
+        ...
+
+
+class Exchange:
+    """The state of one answer, with room for one waiting reader."""
+
+    __slots__ = (
+        "_loop",
+        "_pieces",
+        "_waiter",
+        "_wants_all",
+        "buffered",
+        "complete",
+        "error",
+        "head_only",
+        "headers",
+        "limits",
+        "line",
+        "received",
+        "status",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, head_only: bool) -> None:
+        """`head_only` says the answer has no body whatever its headers claim (HEAD)."""
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._wants_all = False
+        self.limits = limits
+        self.head_only = head_only
+        self.line: Line | None = None
+        self.status = 0
+        self.headers: RawHeaders = []
+        self.buffered = 0
+        self.received = 0
+        self.complete = False
+        self.error: UpstreamError | StaleConnection | None = None
+
+    # What the connection does.
+
+    @property
+    def wants_pause(self) -> bool:
+        """Whether the reader is so far behind that the socket should wait."""
+        return self.buffered > HIGH_WATER and not self._wants_all
+
+    def add_body(self, piece: bytes) -> None:
+        """Keep a piece of the body for the reader."""
+        self._pieces.append(piece)
+        self.buffered += len(piece)
+        self.received += len(piece)
+
+    def finish(self) -> None:
+        """The answer is complete; the connection has no more part in it."""
+        self.complete = True
+        self.line = None
+        self._wake()
+
+    def fail(self, error: UpstreamError | StaleConnection) -> None:
+        """The answer will never be complete. The reader gets `error` after what arrived."""
+        self.error = error
+        self.line = None
+        self._wake()
+
+    def wake(self) -> None:
+        """Something arrived: let the reader look, unless it waits for the whole."""
+        if not self._wants_all:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # What the caller does.
+
+    async def head_arrives(self) -> None:
+        """Wait until status and headers are there. Raises the error that prevents it."""
+        while not self.status:
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+
+    async def next_piece(self) -> bytes:
+        """All body bytes that have arrived and were not taken, at least one; b"" at the end."""
+        while True:
+            if self._pieces:
+                return self._take()
+            if self.error is not None:
+                raise self.error
+            if self.complete:
+                return b""
+            await self._wait()
+
+    async def whole(self) -> bytes:
+        """The rest of the body in one piece."""
+        if not self.complete:
+            self._wants_all = True
+            self._resume()
+        while not self.complete:
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+        if self.error is not None:
+            raise self.error
+        return self._take()
+
+    def abandon(self) -> None:
+        """Forget the answer; a connection still busy with it is closed at once."""
+        line, self.line = self.line, None
+        if self.error is None and (self._pieces or not self.complete):
+            self.error = UpstreamClosed("The answer was closed before it was read to its end")
+        self._pieces = []
+        self.buffered = 0
+        if line is not None:
+            line.abort()
+
+    def _take(self) -> bytes:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        self.buffered = 0
+        self._resume()
+        return data
+
+    def _resume(self) -> None:
+        if self.line is not None:
+            self.line.resume_reading()
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("an answer has one reader at a time")
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except BaseException:
+            self.abandon()  # cancelled: nobody is left to read what the upstream still sends
+            raise
+        finally:
+            self._waiter = None
