@@ -221,6 +221,17 @@ class KeyService:
             raise NotFound("No such key")
         log.info("key deleted", key_id=str(key_id))
 
+    def check_vault(self) -> None:
+        """Seal and open a record, to show that the keyring works.
+
+        Raises:
+            VaultError: it does not.
+        """
+        nobody = AssociatedData(
+            record_id=UUID(int=0), user_id="", provider="", key_version=0, endpoint_origin=""
+        )
+        self._keyring.open(self._keyring.seal(nobody, Secret("check")), nobody)
+
     async def close(self) -> None:
         """Finish what is under way."""
         await self._desk.close()

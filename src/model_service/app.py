@@ -1,0 +1,184 @@
+"""The composition root: builds everything, wires Protocols to what fulfils them."""
+
+from dataclasses import dataclass
+
+import structlog
+from fastapi import FastAPI
+
+from model_service import __version__, logs
+from model_service.catalog.api import router as models_router
+from model_service.catalog.service import ModelService
+from model_service.catalog.store import SqlModelStore
+from model_service.db.engine import create_engine
+from model_service.db.keyring import SqlKeyringStore
+from model_service.db.tables import SCHEMA_REVISION
+from model_service.db.uow import Database
+from model_service.http import operations, problem
+from model_service.http.auth import Authenticator, Credentials
+from model_service.http.metrics import Metrics
+from model_service.http.middleware import BrowserGuard, Edge
+from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
+from model_service.kernel.redact import Redactor
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import SystemClock
+from model_service.keys.api import router as keys_router
+from model_service.keys.service import KeyObservers, KeyService
+from model_service.keys.store import SqlKeyStore
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.registry import BaseUrls, Providers
+from model_service.providers.transport import Transport
+from model_service.settings import Settings
+from model_service.vault.keyring import Keyring, open_keyring
+from model_service.vault.selftest import run_self_test
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A built service: the application to serve, its parts for tools, and how to let go of it."""
+
+    app: FastAPI
+    database: Database
+    models: ModelService
+    keys: KeyService
+    providers: Providers
+    transport: Transport
+
+    async def close(self) -> None:
+        """Finish what is under way and close every connection."""
+        await self.keys.close()
+        await self.transport.aclose()
+        await self.database.close()
+
+
+def configure_logging(settings: Settings) -> Redactor:
+    """Set up this process's logs; the redactor must hear of every value revealed."""
+    redactor = Redactor()
+    for secret in (
+        settings.encryption_secret,
+        settings.encryption_secret_previous,
+        settings.internal_secret,
+        settings.internal_secret_previous,
+        settings.admin_token,
+    ):
+        if secret is not None:
+            redactor.remember(secret.reveal())
+    logs.configure(level=settings.log_level, json=settings.is_production, redactor=redactor)
+    return redactor
+
+
+async def build(settings: Settings, database_url: Secret[str], redactor: Redactor) -> Service:
+    """Everything, ready to serve, on a migrated database.
+
+    Raises:
+        StartupFault: a setting does not hold, or the database is away.
+        SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
+    """
+    run_self_test()
+    providers, transport = build_providers(settings)
+    database = Database(create_engine(database_url))
+    try:
+        keyring = await open_vault(settings, database)
+    except BaseException:
+        await database.close()
+        raise
+    metrics = Metrics(version=__version__)
+    clock = SystemClock()
+    keys = KeyService(
+        SqlKeyStore(database, clock),
+        keyring,
+        providers,
+        clock,
+        KeyObservers(
+            on_value=redactor.remember,
+            on_reveal=lambda outcome: metrics.reveals.labels(outcome).inc(),
+            on_verdict=lambda provider, verdict: metrics.validations.labels(
+                provider.value, verdict.value
+            ).inc(),
+        ),
+    )
+    models = ModelService(SqlModelStore(database), keys, providers, clock)
+    app = _application(settings, metrics, database, models, keys)
+    return Service(app, database, models, keys, providers, transport)
+
+
+def build_providers(settings: Settings) -> tuple[Providers, Transport]:
+    """The providers over one transport.
+
+    Raises:
+        StartupFault: a base URL or the list of allowed hosts is malformed.
+    """
+    policy = EgressPolicy.parse(
+        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
+    )
+    transport = Transport(policy)
+    urls = BaseUrls(
+        openai=settings.openai_base_url,
+        anthropic=settings.anthropic_base_url,
+        google=settings.google_base_url,
+        ollama=settings.ollama_base_url,
+    )
+    return Providers(transport, policy, urls), transport
+
+
+async def open_vault(settings: Settings, database: Database) -> Keyring:
+    """The keyring, opened or, for an empty database, made.
+
+    Raises:
+        StartupFault: the database is away. Otherwise as `open_keyring`.
+    """
+    if settings.encryption_secret is None:
+        raise StartupFault("ENCRYPTION_SECRET is not set")
+    try:
+        return await open_keyring(
+            SqlKeyringStore(database),
+            settings.encryption_secret,
+            settings.encryption_secret_previous,
+        )
+    except DatabaseUnavailable as error:
+        raise StartupFault("the database went away while the service started") from error
+
+
+def _application(
+    settings: Settings,
+    metrics: Metrics,
+    database: Database,
+    models: ModelService,
+    keys: KeyService,
+) -> FastAPI:
+    app = FastAPI(
+        title="Model Service",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.authenticator = Authenticator(_credentials(settings))
+    problem.install(app)
+    guard = None if settings.is_production else BrowserGuard()
+    app.add_middleware(Edge, metrics=metrics, guard=guard)
+
+    async def migrated() -> None:
+        if await database.revision() != SCHEMA_REVISION:
+            raise Unavailable("The database is at another migration")
+
+    async def keyring() -> None:
+        keys.check_vault()
+
+    checks = {"database": database.ping, "migrations": migrated, "keyring": keyring}
+    app.include_router(operations.router(version=__version__, checks=checks, metrics=metrics))
+    app.include_router(operations.documentation(app, version=__version__))
+    app.include_router(models_router(models))
+    app.include_router(keys_router(keys))
+    return app
+
+
+def _credentials(settings: Settings) -> Credentials:
+    internal = (settings.internal_secret, settings.internal_secret_previous)
+    return Credentials.of(
+        admin_token=settings.admin_token,
+        internal_secrets=[secret for secret in internal if secret is not None],
+        loopback_is_administrator=not settings.is_production,
+    )
