@@ -1,0 +1,164 @@
+"""What tests share: a real PostgreSQL, and the whole service on it.
+
+The database is the embedded one, or, with `DATABASE_URL` set, a new database on that
+server, dropped at the end.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from model_service.app import Service, build
+from model_service.db.embedded import running
+from model_service.db.engine import create_engine
+from model_service.db.migrate import migrate
+from model_service.db.tables import api_keys, models
+from model_service.db.uow import Database
+from model_service.kernel.redact import Redactor
+from model_service.kernel.secret import Secret
+from model_service.sandbox.server import Sandbox, serve
+from model_service.settings import Environment, Settings
+
+ADMIN_TOKEN = "test-administrator-94c1f07d"
+INTERNAL_SECRET = "test-internal-2b60d8aa51"
+ENCRYPTION_SECRET = "test-master-secret-0c7e4d1f9a3b58e6"
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secret[str]]:
+    """A PostgreSQL server on which databases may be created."""
+    given = os.environ.get("DATABASE_URL")
+    if given:
+        yield Secret(given)
+        return
+    with running(tmp_path_factory.mktemp("data")) as url:
+        yield url
+
+
+async def _new_database(server: Secret[str]) -> tuple[str, Secret[str]]:
+    name = f"model_service_test_{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(server.reveal())
+    await connection.execute(f'CREATE DATABASE "{name}"')
+    await connection.close()
+    parts = urlsplit(server.reveal())
+    return name, Secret(parts._replace(path=f"/{name}").geturl())
+
+
+async def _drop_database(server: Secret[str], name: str) -> None:
+    connection = await asyncpg.connect(server.reveal())
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(server_url: Secret[str]) -> AsyncIterator[Secret[str]]:
+    """A database of the test's own, without tables."""
+    name, url = await _new_database(server_url)
+    yield url
+    await _drop_database(server_url, name)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def database_url(server_url: Secret[str]) -> AsyncIterator[Secret[str]]:
+    """The database that tests share, migrated. Its tables are emptied before each test."""
+    name, url = await _new_database(server_url)
+    await migrate(url)
+    yield url
+    await _drop_database(server_url, name)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_database(database_url: Secret[str]) -> AsyncIterator[Database]:
+    database = Database(create_engine(database_url))
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture
+async def database(shared_database: Database) -> Database:
+    """The shared database with empty tables; the keyring stays."""
+    async with shared_database.transaction() as connection:
+        await connection.execute(text(f"TRUNCATE {models.name}, {api_keys.name}"))
+    return shared_database
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_sandbox() -> AsyncIterator[Sandbox]:
+    async with serve() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Sandbox:
+    """Stand-ins of all providers, up and with empty ledgers."""
+    shared_sandbox.clear()
+    return shared_sandbox
+
+
+@pytest.fixture(scope="session")
+def settings(shared_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Production settings, with the stand-ins for providers."""
+    return Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        ENVIRONMENT=Environment.PRODUCTION,
+        data_dir=tmp_path_factory.mktemp("service"),
+        encryption_secret=Secret(ENCRYPTION_SECRET),
+        internal_secret=Secret(INTERNAL_SECRET),
+        admin_token=Secret(ADMIN_TOKEN),
+        openai_base_url=shared_sandbox.openai.base_url,
+        anthropic_base_url=shared_sandbox.anthropic.base_url,
+        google_base_url=shared_sandbox.google.base_url,
+        ollama_base_url=shared_sandbox.ollama.base_url,
+        upstream_allowed_hosts=shared_sandbox.azure.origin.removeprefix("http://"),
+    )
+
+
+@pytest.fixture(scope="session")
+def redactor() -> Redactor:
+    return Redactor()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_service(
+    settings: Settings, database_url: Secret[str], redactor: Redactor
+) -> AsyncIterator[Service]:
+    service = await build(settings, database_url, redactor)
+    yield service
+    await service.close()
+
+
+@pytest.fixture
+def service(shared_service: Service, database: Database, sandbox: Sandbox) -> Service:
+    """The whole service in production mode on an empty database."""
+    return shared_service
+
+
+@pytest.fixture
+def internal_headers() -> dict[str, str]:
+    return {"x-internal-secret": INTERNAL_SECRET}
+
+
+@pytest_asyncio.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """An administrator's client of the service."""
+    async with _client(service, {"authorization": f"Bearer {ADMIN_TOKEN}"}) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def anonymous(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a credential."""
+    async with _client(service, {}) as client:
+        yield client
+
+
+def _client(service: Service, headers: dict[str, str]) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers)
