@@ -15,7 +15,6 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
-from pydantic.alias_generators import to_camel
 
 from model_service.kernel.types import Page
 
@@ -28,11 +27,17 @@ MAX_OBJECT_BYTES = 65_536
 DEFAULT_LIMIT = 50
 
 
+def _camel(name: str) -> str:
+    # pydantic's own `to_camel` makes `inputCostPer1KTokens` of `input_cost_per_1k_tokens`.
+    first, *others = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in others)
+
+
 class RequestModel(BaseModel):
     """A body or query: camelCase, no unknown fields, no silent conversions."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel,
+        alias_generator=_camel,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -43,7 +48,7 @@ class RequestModel(BaseModel):
 class ResponseModel(BaseModel):
     """An answer, in camelCase."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=_camel, populate_by_name=True, frozen=True)
 
 
 Item = TypeVar("Item", bound=ResponseModel)
@@ -92,6 +97,20 @@ def _free_form(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _spelled_flag(value: object) -> object:
+    # A query has strings only; pydantic alone would also take 1, on, yes and their like.
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value, value)
+    return value
+
+
+def _spelled_number(value: object) -> object:
+    # Neither 1.0 nor 1_0 nor a number in blanks, which pydantic alone would take.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("must be a whole number")
+    return value
+
+
 def _moment(value: object) -> object:
     if isinstance(value, str) and not value.isdigit():
         return value
@@ -137,6 +156,12 @@ PositiveCount = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Flag = Annotated[bool, Field(strict=True)]
 """true or false, nothing that looks like it."""
 
+QueryFlag = Annotated[bool, Field(strict=True), BeforeValidator(_spelled_flag)]
+"""`true` or `false` in a query, spelled just so."""
+
+QueryNumber = Annotated[int, BeforeValidator(_spelled_number)]
+"""A whole number in a query, in digits."""
+
 Price = Annotated[float, Field(strict=True, ge=0, le=1e9), AfterValidator(_exact)]
 """US dollars, not negative; becomes a Decimal."""
 
@@ -164,12 +189,16 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterVa
 """Whose it is: the caller's own name for a user."""
 
 
+class NoQuery(RequestModel):
+    """A query without parameters: any is an unknown field."""
+
+
 class PageQuery(RequestModel):
     """Paging by number: given none of these, a list comes whole as an array."""
 
-    page: Annotated[int | None, Field(ge=1, le=MAX_INTEGER)] = None
-    page_size: Annotated[int | None, Field(ge=1, le=200)] = None
-    limit: Annotated[int | None, Field(ge=1, le=200)] = None
+    page: Annotated[QueryNumber, Field(ge=1, le=MAX_INTEGER)] | None = None
+    page_size: Annotated[QueryNumber, Field(ge=1, le=200)] | None = None
+    limit: Annotated[QueryNumber, Field(ge=1, le=200)] | None = None
 
     def asked(self) -> Page | None:
         """The page asked for, or None when the whole list was."""

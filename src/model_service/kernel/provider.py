@@ -1,5 +1,6 @@
-"""What the service says of a provider's answer when it asks about a key."""
+"""What providers say when they are asked about a key, or about the models they offer."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -18,3 +19,15 @@ class Verdict(StrEnum):
     def is_definite(self) -> bool:
         """Whether the provider said yes or no; anything else tells nothing about the key."""
         return self in (Verdict.VALID, Verdict.INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """A model as its provider lists it; None where the provider does not say."""
+
+    id: str
+    name: str
+    description: str | None = None
+    max_tokens: int | None = None
+    supports_streaming: bool | None = None
+    context_window: int | None = None
