@@ -8,6 +8,7 @@ timer rings.
 import asyncio
 import math
 import select
+import ssl
 from typing import Final, Protocol, cast
 
 from typing_extensions import override
@@ -118,7 +119,7 @@ class Connection(asyncio.Protocol):
         await exchange.head_arrives()
 
     def abort(self) -> None:
-        """Close at once. Whatever exchange is still on the line is not told."""
+        """Close at once, for a reader who has lost interest. No exchange is told."""
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -128,6 +129,13 @@ class Connection(asyncio.Protocol):
             self._timer = None
         transport.abort()
         self._owner.connection_gone(self)
+
+    def fail(self, error: UpstreamError | StaleConnection) -> None:
+        """Close at once; the reader of the answer on the line, if any, gets `error`."""
+        exchange = self._exchange
+        self.abort()
+        if exchange is not None:
+            exchange.fail(error)
 
     def resume_reading(self) -> None:
         """Read from the socket again after the reader caught up."""
@@ -151,7 +159,7 @@ class Connection(asyncio.Protocol):
             return
         parser.feed(data)
         if parser.fault is not None:
-            self._fail(parser.fault)
+            self.fail(parser.fault)
         elif parser.ended:
             self._settle(exchange)
         elif parser.in_body:
@@ -159,7 +167,8 @@ class Connection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> None:
-        if self._exchange is not None and self._parser.in_body and self._parser.until_close:
+        unframed = self._parser.in_body and self._parser.until_close
+        if self._exchange is not None and unframed and self._end_is_genuine():
             self._settle(self._exchange)
         else:
             self._closed_by_server()
@@ -183,6 +192,18 @@ class Connection(asyncio.Protocol):
             self._set_phase("idle", self._idle)
         exchange.wake()
 
+    def _end_is_genuine(self) -> bool:
+        """Whether the server ended the stream, rather than somebody cutting TCP under TLS.
+
+        An unframed body is complete only with TLS's own closing alert (RFC 9112 section 9.8),
+        and the event loop reports both ends alike; so the TLS engine is asked once more.
+        """
+        tls = self._transport and self._transport.get_extra_info("ssl_object")
+        try:
+            return not tls or tls.read(1) == b""
+        except ssl.SSLError:
+            return False
+
     def _settle(self, exchange: Exchange) -> None:
         """The answer is complete: the connection becomes free, or closes."""
         self._exchange = None
@@ -204,15 +225,9 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
         self._owner.connection_free(self)
 
-    def _fail(self, error: UpstreamError | StaleConnection) -> None:
-        exchange = self._exchange
-        self.abort()
-        if exchange is not None:
-            exchange.fail(error)
-
     def _closed_by_server(self) -> None:
         stale = self._served > 1 and self._parser.untouched
-        self._fail(StaleConnection() if stale else UpstreamClosed())
+        self.fail(StaleConnection() if stale else UpstreamClosed())
 
     def _set_phase(self, phase: str, seconds: float) -> None:
         """Begin a phase that may last so long. An armed timer is only ever moved forward."""
@@ -235,6 +250,6 @@ class Connection(asyncio.Protocol):
         elif self._exchange is None:
             self.abort()  # free for too long
         elif self._total_deadline <= self._phase_deadline:
-            self._fail(UpstreamTimeout("total"))
+            self.fail(UpstreamTimeout("total"))
         else:
-            self._fail(UpstreamTimeout(self._phase))
+            self.fail(UpstreamTimeout(self._phase))

@@ -148,6 +148,7 @@ class Exchange:
         self.buffered = 0
         if line is not None:
             line.abort()
+        self._wake()
 
     def _take(self) -> bytes:
         pieces = self._pieces

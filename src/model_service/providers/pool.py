@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from typing_extensions import override
 
-from model_service.kernel.errors import ConnectFailed
+from model_service.kernel.errors import ConnectFailed, UpstreamClosed
 from model_service.providers.connection import Connection, Owner
 
 # Opens one connection that belongs to the given pool, by a deadline in loop time.
@@ -79,7 +79,7 @@ class Pool(Owner):
                 waiter.set_exception(ConnectFailed("The transport is closed"))
         connections = list(self._connections)
         for connection in connections:
-            connection.abort()
+            connection.fail(UpstreamClosed("The transport is closed"))
         return [connection.closed for connection in connections]
 
     @override
