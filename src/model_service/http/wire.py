@@ -159,8 +159,8 @@ Flag = Annotated[bool, Field(strict=True)]
 QueryFlag = Annotated[bool, Field(strict=True), BeforeValidator(_spelled_flag)]
 """`true` or `false` in a query, spelled just so."""
 
-QueryNumber = Annotated[int, BeforeValidator(_spelled_number)]
-"""A whole number in a query, in digits."""
+IN_DIGITS = BeforeValidator(_spelled_number)
+"""Of a whole number in a query: spelled in digits. Comes after its bounds."""
 
 Price = Annotated[float, Field(strict=True, ge=0, le=1e9), AfterValidator(_exact)]
 """US dollars, not negative; becomes a Decimal."""
@@ -196,9 +196,9 @@ class NoQuery(RequestModel):
 class PageQuery(RequestModel):
     """Paging by number: given none of these, a list comes whole as an array."""
 
-    page: Annotated[QueryNumber, Field(ge=1, le=MAX_INTEGER)] | None = None
-    page_size: Annotated[QueryNumber, Field(ge=1, le=200)] | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=200)] | None = None
+    page: Annotated[int, Field(ge=1, le=MAX_INTEGER), IN_DIGITS] | None = None
+    page_size: Annotated[int, Field(ge=1, le=200), IN_DIGITS] | None = None
+    limit: Annotated[int, Field(ge=1, le=200), IN_DIGITS] | None = None
 
     def asked(self) -> Page | None:
         """The page asked for, or None when the whole list was."""
