@@ -25,7 +25,7 @@ run: $(STAMP) ## Run the service on port 3004, with its own PostgreSQL unless DA
 	@$(BIN)/model-service serve
 
 demo: $(STAMP) ## Run the service against stand-ins of the providers, with models and keys to try
-	@$(BIN)/python -m model_service.sandbox.demo
+	@$(BIN)/model-service demo
 
 test: $(STAMP) ## Run all tests against real PostgreSQL
 	$(BIN)/pytest -n 2 --dist loadfile

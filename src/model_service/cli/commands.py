@@ -18,7 +18,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for command in (serve, migrate, doctor, sandbox):
+    for command in (serve, migrate, doctor, sandbox, demo):
         app.command()(command)
     app.command(name="import")(import_earlier)
     return app
@@ -75,6 +75,17 @@ def sandbox(
     from model_service.sandbox import server
 
     server.run(host, port, typer.echo)
+
+
+def demo(
+    sandbox_port: Annotated[
+        int, typer.Option(min=1, max=65530, help="Base port of the stand-ins.")
+    ] = 4100,
+) -> None:
+    """Run the service against the sandbox, with a few models and keys to try."""
+    from model_service.cli.demo import run
+
+    run(sandbox_port)
 
 
 def import_earlier(

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -21,7 +21,7 @@ import uvloop
 from model_service import __version__
 from model_service import settings as configuration
 from model_service.app import Service, build, configure_logging
-from model_service.cli.database import database
+from model_service.cli.database import Location, located
 from model_service.db.engine import display_host
 from model_service.db.migrate import migrate
 from model_service.http.server import GRACE, bind, make_server
@@ -46,23 +46,34 @@ def run() -> None:
     """Check everything, bring the database up to date, then serve until told to stop."""
     settings = configuration.load()
     redactor = configure_logging(settings)
-    with _stopping_cleanly(), database(settings) as url:
+    with _stopping_cleanly(), located(settings) as location:
         if settings.workers == 1:
-            uvloop.run(_start_and_serve(settings, url, redactor))
+            uvloop.run(_start_and_serve(settings, location, redactor))
         else:
-            _supervise(settings, url, redactor)
+            _supervise(settings, location.url, redactor)
 
 
-async def _start_and_serve(settings: Settings, url: Secret[str], redactor: Redactor) -> None:
-    await migrate(url)
-    service = await build(settings, url, redactor)
+async def _start_and_serve(settings: Settings, location: Location, redactor: Redactor) -> None:
+    await migrate(location.url)
+    service = await build(settings, location.url, redactor)
     try:
         listener = bind(settings.host, settings.port)
-        _announce(settings, url)
-        await make_server(service.app).serve(sockets=[listener])
+        _announce(settings, location.url)
+        await _serve(service, listener, location)
     finally:
         await service.close()
         log.info("stopped")
+
+
+async def _serve(service: Service, listener: socket.socket, location: Location) -> None:
+    watch = asyncio.create_task(location.server.keep_running()) if location.server else None
+    try:
+        await make_server(service.app).serve(sockets=[listener])
+    finally:
+        if watch is not None:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
 
 
 async def _check(settings: Settings, url: Secret[str], redactor: Redactor) -> None:
@@ -105,19 +116,19 @@ def _work(listener: socket.socket) -> None:
     try:
         settings = configuration.load()
         redactor = configure_logging(settings)
-        with _stopping_cleanly(), database(settings) as url:
-            uvloop.run(_serve_on(listener, settings, url, redactor))
+        with _stopping_cleanly(), located(settings) as location:
+            uvloop.run(_serve_on(listener, settings, location, redactor))
     except ServiceError as error:
         log.error("a worker cannot start", reason=error.message)
         sys.exit(1)
 
 
 async def _serve_on(
-    listener: socket.socket, settings: Settings, url: Secret[str], redactor: Redactor
+    listener: socket.socket, settings: Settings, location: Location, redactor: Redactor
 ) -> None:
-    service: Service = await build(settings, url, redactor)
+    service = await build(settings, location.url, redactor)
     try:
-        await make_server(service.app).serve(sockets=[listener])
+        await _serve(service, listener, location)
     finally:
         await service.close()
 

@@ -7,11 +7,13 @@ exclusive one is the last and stops the server. A server whose users were all ki
 goes on running, loses nothing, and is found again by the next user.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -34,6 +36,9 @@ _SERVER_ACCOUNTS = ("model-service-db", "postgres")
 _SOCKET_PATH_LIMIT = 103
 _SOCKET_NAME = ".s.PGSQL.5432"
 _START_TIMEOUT = 60
+#: Seconds between looks at whether the server runs, and how long it may be gone.
+_WATCH_INTERVAL = 1.0
+_MISSING_GRACE = 5.0
 
 
 class EmbeddedPostgres:
@@ -80,6 +85,32 @@ class EmbeddedPostgres:
                 self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w")
             os.close(self._users_lock)
             self._users_lock = None
+
+    async def keep_running(self) -> None:
+        """Start the server again whenever it has been gone for a while; runs until cancelled.
+
+        Its own processes' deaths PostgreSQL mends itself; this is for the death of them all.
+        A short absence is left alone: somebody may be restarting it on purpose.
+        """
+        missing_since: float | None = None
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL)
+            if self._is_running():
+                missing_since = None
+                continue
+            missing_since = missing_since or time.monotonic()
+            if time.monotonic() - missing_since < _MISSING_GRACE:
+                continue
+            log.warning("the embedded database is gone; starting it again")
+            try:
+                await asyncio.to_thread(self._start_again)
+            except StartupFault as fault:
+                log.error("embedded database", reason=fault.message)
+
+    def _start_again(self) -> None:
+        with self._turn():
+            if not self._is_running():
+                self._start()
 
     def _prepare_home(self) -> None:
         # As root the server's account has to pass through, though not list, the directories above.
@@ -129,8 +160,14 @@ class EmbeddedPostgres:
             raise StartupFault(f"{fault.message}; its log ends: {' | '.join(tail)}") from fault
 
     def _is_running(self) -> bool:
-        done = self._call("pg_ctl", "status", "-D", str(self._data))
-        return done.returncode == 0
+        # Asked at its socket, not by the number in postmaster.pid: after a crash or in a
+        # restarted container another process may have that number.
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self._socket_dir() / _SOCKET_NAME))
+            except OSError:
+                return False
+        return True
 
     def _socket_dir(self) -> Path:
         beside = self._home / "postgres.socket"
@@ -190,8 +227,8 @@ class EmbeddedPostgres:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[Secret[str]]:
-    """The embedded server, for as long as the context is open; gives its URL.
+def running_server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """The embedded server, for as long as the context is open.
 
     Raises:
         StartupFault: it cannot be started.
@@ -199,9 +236,16 @@ def running(data_dir: Path) -> Iterator[Secret[str]]:
     server = EmbeddedPostgres(data_dir)
     server.acquire()
     try:
-        yield server.url
+        yield server
     finally:
         server.release()
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Secret[str]]:
+    """As `running_server`; gives only where to connect."""
+    with running_server(data_dir) as server:
+        yield server.url
 
 
 def _find_binaries() -> Path:
