@@ -1,0 +1,160 @@
+"""The routes of models."""
+
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from model_service.catalog.domain import ModelFilter
+from model_service.catalog.service import ModelService
+from model_service.catalog.wire import (
+    AvailableView,
+    ChangeModel,
+    CreateModel,
+    ListModels,
+    ModelPage,
+    ModelView,
+    StatsView,
+    UserQuery,
+)
+from model_service.http.auth import Access, GuardedRoute, Principal, declare
+from model_service.http.problem import documented
+from model_service.http.wire import NoQuery
+from model_service.kernel.types import Provider
+
+
+def router(models: ModelService) -> APIRouter:
+    """The routes under `/api/models`."""
+    routes = APIRouter(prefix="/api/models", tags=["Models"], route_class=GuardedRoute)
+    # The fixed paths come first, or `/{model_id}` would take them for identifiers.
+    _add_collection_routes(routes, models)
+    _add_provider_routes(routes, models)
+    _add_model_routes(routes, models)
+    return routes
+
+
+def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
+    @routes.post(
+        "",
+        status_code=201,
+        summary="Register a model",
+        responses=documented(400, 401, 403, 409, 413, 503),
+        openapi_extra=declare(Access.ADMINISTRATOR),
+    )
+    async def create_model(body: CreateModel, _: Annotated[NoQuery, Query()]) -> ModelView:
+        return ModelView.of(await models.create(body.to_new()))
+
+    @routes.get(
+        "",
+        summary="List models: the default first, then the newest first",
+        description="An array, or with any of page, pageSize and limit one page of it.",
+        responses=documented(400, 401, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def list_models(query: Annotated[ListModels, Query()]) -> list[ModelView] | ModelPage:
+        page = query.asked()
+        if page is None:
+            return [ModelView.of(model) for model in await models.list_all(query.wanted())]
+        found, total = await models.list_page(query.wanted(), page)
+        return ModelPage(
+            data=[ModelView.of(model) for model in found],
+            total=total,
+            page=page.number,
+            limit=page.limit,
+        )
+
+    @routes.get(
+        "/default",
+        summary="The active default model",
+        responses=documented(400, 401, 404, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def get_default_model(_: Annotated[NoQuery, Query()]) -> ModelView:
+        return ModelView.of(await models.get_default())
+
+    @routes.get(
+        "/stats",
+        summary="How many models there are",
+        responses=documented(400, 401, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def get_model_stats(_: Annotated[NoQuery, Query()]) -> StatsView:
+        return StatsView.of(await models.stats())
+
+
+def _add_provider_routes(routes: APIRouter, models: ModelService) -> None:
+    @routes.get(
+        "/provider/{provider}",
+        summary="List the models of one provider",
+        responses=documented(400, 401, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def list_models_of_provider(
+        provider: Provider, _: Annotated[NoQuery, Query()]
+    ) -> list[ModelView]:
+        found = await models.list_all(ModelFilter(provider=provider))
+        return [ModelView.of(model) for model in found]
+
+    @routes.get(
+        "/providers/{provider}/available-models",
+        summary="What a provider offers to a user's key, by name",
+        description="Asked live and remembered for five minutes. Needs userId, save for OLLAMA.",
+        responses=documented(400, 401, 404, 409, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def list_available_models(
+        provider: Provider, query: Annotated[UserQuery, Query()]
+    ) -> list[AvailableView]:
+        offered = await models.available(provider, query.user_id)
+        return [AvailableView.of(model) for model in offered]
+
+
+def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
+    @routes.get(
+        "/{model_id}",
+        response_model=ModelView,
+        summary="One model",
+        description="With userId and a valid x-internal-secret the answer has one field more: "
+        "apiKey, that user's active key for the provider, or null. Giving it counts as a use. "
+        "Without the secret userId is ignored.",
+        responses=documented(400, 401, 404, 503),
+        openapi_extra=declare(Access.SERVICE),
+    )
+    async def get_model(
+        model_id: UUID, query: Annotated[UserQuery, Query()], request: Request
+    ) -> Response | ModelView:
+        principal: Principal = request.scope["principal"]
+        if query.user_id is None or not principal.internal:
+            return ModelView.of(await models.get(model_id))
+        model, key = await models.get_with_key(model_id, query.user_id)
+        # Not a field of any type: a value that prints itself is made here and nowhere else.
+        document = ModelView.of(model).model_dump(mode="json", by_alias=True)
+        document["apiKey"] = None if key is None else key.reveal()
+        return Response(
+            orjson.dumps(document),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )
+
+    @routes.put(
+        "/{model_id}",
+        summary="Change some fields of a model",
+        responses=documented(400, 401, 403, 404, 409, 413, 503),
+        openapi_extra=declare(Access.ADMINISTRATOR),
+    )
+    async def change_model(
+        model_id: UUID, body: ChangeModel, _: Annotated[NoQuery, Query()]
+    ) -> ModelView:
+        return ModelView.of(await models.update(model_id, body.to_changes()))
+
+    @routes.delete(
+        "/{model_id}",
+        status_code=204,
+        response_class=Response,
+        summary="Remove a model",
+        responses=documented(400, 401, 403, 404, 503),
+        openapi_extra=declare(Access.ADMINISTRATOR),
+    )
+    async def delete_model(model_id: UUID, _: Annotated[NoQuery, Query()]) -> None:
+        await models.delete(model_id)

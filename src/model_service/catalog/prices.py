@@ -1,0 +1,109 @@
+"""The bundled price book: context windows and list prices that need no network.
+
+The data is the package `genai-prices`. Importing it takes some 40 to 140 ms and 7 MB, so it
+is read when first needed, in a thread.
+"""
+
+import asyncio
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from model_service.catalog.capabilities import capabilities_of
+from model_service.catalog.domain import ModelFacts, TokenPrices
+from model_service.kernel.types import Provider
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import Provider as Vendor
+
+#: The book's names of our providers. OLLAMA's models cost nothing and are not in it.
+_VENDORS = {
+    Provider.OPENAI: "openai",
+    Provider.ANTHROPIC: "anthropic",
+    Provider.GOOGLE: "google",
+    Provider.AZURE: "azure",
+}
+
+
+class PriceBook:
+    """Looks models up in the bundled data. Await `load` before anything else."""
+
+    def __init__(self) -> None:
+        self._vendors: list[Vendor] = []
+        self._version = ""
+
+    async def load(self) -> None:
+        """Read the book, unless it is read."""
+        if not self._vendors:
+            await asyncio.to_thread(self._read)
+
+    @property
+    def version(self) -> str:
+        """Which edition of the book this is."""
+        return self._version
+
+    def facts(self, provider: Provider, model_id: str, base_url: str | None = None) -> ModelFacts:
+        """The context window and the capabilities of a model, as far as known."""
+        vendor = self._vendor(provider, base_url)
+        if vendor is None:
+            return ModelFacts()
+        info = self._find(vendor, model_id)
+        return ModelFacts(
+            context_window=info.context_window if info else None,
+            capabilities=(
+                capabilities_of(_bare(model_id)) if vendor.id in _VENDORS.values() else None
+            ),
+        )
+
+    def prices(
+        self, provider: Provider, model_id: str, at: datetime, base_url: str | None = None
+    ) -> TokenPrices | None:
+        """List prices at a moment, in US dollars for 1,000 tokens; None for an unknown model.
+
+        Where a vendor asks more for long prompts these are the prices of short ones. Cache
+        writes are those of the shortest lifetime.
+        """
+        vendor = self._vendor(provider, base_url)
+        info = self._find(vendor, model_id) if vendor else None
+        if info is None:
+            return None
+        listed = info.get_prices(at)
+        return TokenPrices(
+            version=self._version,
+            input=_per_thousand(listed, "input_mtok"),
+            cached_input=_per_thousand(listed, "cache_read_mtok"),
+            cache_write=_per_thousand(listed, "cache_write_mtok"),
+            output=_per_thousand(listed, "output_mtok"),
+        )
+
+    def _read(self) -> None:
+        import genai_prices
+        from genai_prices.data_snapshot import get_snapshot
+
+        self._version = f"genai-prices {genai_prices.__version__}"
+        self._vendors = get_snapshot().providers
+
+    def _vendor(self, provider: Provider, base_url: str | None) -> "Vendor | None":
+        if provider is Provider.CUSTOM and base_url is not None:
+            return next((v for v in self._vendors if re.match(v.api_pattern, base_url)), None)
+        name = _VENDORS.get(provider)
+        return next((v for v in self._vendors if v.id == name), None)
+
+    def _find(self, vendor: "Vendor", model_id: str) -> "ModelInfo | None":
+        # Not through the package's own look-up: that one remembers every name it was asked for.
+        return vendor.find_model(_bare(model_id), all_providers=self._vendors)
+
+
+def _bare(model_id: str) -> str:
+    """The name without Google's collection prefix."""
+    return model_id.lower().removeprefix("models/")
+
+
+def _per_thousand(listed: "ModelPrice", key: str) -> Decimal | None:
+    price = getattr(listed, key)
+    if price is None:
+        return None
+    amount: Decimal = price if isinstance(price, Decimal) else price.base
+    return amount.scaleb(-3).normalize()

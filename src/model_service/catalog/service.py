@@ -1,0 +1,275 @@
+"""What can be done with models."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from model_service.catalog.domain import (
+    ActiveKey,
+    AvailableModel,
+    Model,
+    ModelBook,
+    ModelChanges,
+    ModelFilter,
+    ModelLister,
+    ModelStats,
+    ModelStore,
+    NewModel,
+    ProviderKeys,
+)
+from model_service.catalog.listings import Listing, Listings, Question
+from model_service.kernel.errors import (
+    ConnectFailed,
+    EgressRefused,
+    FieldFault,
+    InvalidInput,
+    KeyInactive,
+    KeyRefused,
+    NotFound,
+    ProviderUnreachable,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from model_service.kernel.provider import OfferedModel, Verdict
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import Clock, Page, Provider, uuid7
+
+log = structlog.get_logger(__name__)
+
+#: Longest list given without paging.
+MOST_UNPAGED: Final = 10_000
+#: Seconds a caller should wait before asking again about a provider that could not be asked.
+PROVIDER_RETRY_AFTER: Final = 10
+#: Providers that have no common address: the key has to say where they are.
+_NEED_ENDPOINT = frozenset({Provider.AZURE, Provider.CUSTOM})
+#: Fields that tell which model it is; what is publicly known depends on them.
+_IDENTITY = frozenset({"provider", "model_id", "provider_settings"})
+
+
+class ModelService:
+    """The use cases of models."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        keys: ProviderKeys,
+        lister: ModelLister,
+        clock: Clock,
+        book: ModelBook,
+        new_id: Callable[[], UUID] = uuid7,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._lister = lister
+        self._clock = clock
+        self._book = book
+        self._new_id = new_id
+        self._listings = Listings(clock)
+
+    async def create(self, new: NewModel) -> Model:
+        """Register a model; what is publicly known of it fills in what was not given.
+
+        Raises:
+            InvalidInput: its fields do not fit together.
+            AlreadyExists: its name is taken.
+        """
+        new.check()
+        await self._book.load()
+        facts = self._book.facts(new.provider, new.model_id, new.base_url)
+        if new.context_window is None:
+            new = replace(new, context_window=facts.context_window)
+        if new.capabilities is None:
+            new = replace(new, capabilities=facts.capabilities)
+        model = Model.register(new, id=self._new_id(), now=self._clock.now())
+        stored = await self._store.add(model)
+        log.info("model created", model_id=str(stored.id), provider=stored.provider.value)
+        return stored
+
+    async def get(self, model_id: UUID) -> Model:
+        """One model.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return _found(await self._store.get(model_id))
+
+    async def get_with_key(self, model_id: UUID, user_id: str) -> tuple[Model, Secret[str] | None]:
+        """One model, and the user's active key for its provider, counted as a use; None for none.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        model = await self.get(model_id)
+        key = await self._keys.find_active(user_id, model.provider)
+        if key is None:
+            return model, None
+        try:
+            return model, await self._keys.reveal(key.id)
+        except (NotFound, KeyInactive):
+            return model, None  # it went away between the two questions
+
+    async def get_default(self) -> Model:
+        """The active default model.
+
+        Raises:
+            NotFound: no active model is the default.
+        """
+        model = await self._store.get_default()
+        if model is None:
+            raise NotFound("There is no active default model")
+        return model
+
+    async def list_all(self, wanted: ModelFilter) -> list[Model]:
+        """Models: the default first, then the newest first.
+
+        Raises:
+            InvalidInput: there are too many to give without paging.
+        """
+        found = await self._store.list_all(wanted, most=MOST_UNPAGED + 1)
+        if len(found) > MOST_UNPAGED:
+            raise InvalidInput(
+                f"More than {MOST_UNPAGED} models match; ask for pages with page and limit"
+            )
+        return found
+
+    async def list_page(self, wanted: ModelFilter, page: Page) -> tuple[list[Model], int]:
+        """One page in the same order, and how many models there are on all pages."""
+        return await self._store.list_page(wanted, page)
+
+    async def stats(self) -> ModelStats:
+        """How many models there are."""
+        return await self._store.stats()
+
+    async def update(self, model_id: UUID, changes: ModelChanges) -> Model:
+        """Change some fields; those not given keep what somebody else may just have set.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidInput: the fields would no longer fit together.
+            AlreadyExists: the new name is taken.
+        """
+        given = changes.given()
+        if not given:
+            return await self.get(model_id)
+        await self._book.load()
+        changed = await self._store.update(
+            model_id,
+            lambda stored: self._completed(changes, stored),
+            now=self._clock.now(),
+            claims_default=changes.is_default is True,
+        )
+        found = _found(changed)
+        log.info("model changed", model_id=str(model_id))
+        return found
+
+    async def delete(self, model_id: UUID) -> None:
+        """Remove a model.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if not await self._store.delete(model_id):
+            raise NotFound("No such model")
+        log.info("model deleted", model_id=str(model_id))
+
+    async def available(self, provider: Provider, user_id: str | None) -> Listing:
+        """What the provider offers to the user's key, by name; at most five minutes old.
+
+        Raises:
+            InvalidInput: no user is named, though the provider wants a key.
+            NotFound: the user has no active valid key.
+            KeyRefused: the provider does not take the key.
+            Conflict: the provider has no common address and the key names none.
+            ProviderUnreachable: the provider could not be asked.
+        """
+        if provider is Provider.OLLAMA:
+            return await self._listings.answer(
+                Question(provider), lambda: self._ask(provider, None, None)
+            )
+        if user_id is None:
+            raise InvalidInput(errors=[FieldFault("userId", "is required for this provider")])
+        key = await self._keys.find_active(user_id, provider)
+        if key is None or not key.is_valid:
+            raise _no_key(provider)
+        return await self._listings.answer(
+            Question(provider, key.id, key.key_version), lambda: self._ask_with(provider, key)
+        )
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._listings.close()
+
+    def _completed(self, changes: ModelChanges, stored: Model) -> ModelChanges:
+        """The changes, and with another model behind the name what is publicly known of that.
+
+        Only what the book had filled in is replaced, never what a person wrote.
+        """
+        after = changes.applied_to(stored)
+        after.check()
+        given = changes.given()
+        if not _IDENTITY & given.keys():
+            return changes
+        known = self._book.facts(stored.provider, stored.model_id, stored.base_url)
+        facts = self._book.facts(after.provider, after.model_id, after.base_url)
+        if "context_window" not in given and stored.context_window == known.context_window:
+            changes = replace(changes, context_window=facts.context_window)
+        if "capabilities" not in given and stored.capabilities == known.capabilities:
+            changes = replace(changes, capabilities=facts.capabilities)
+        return changes
+
+    async def _ask_with(self, provider: Provider, key: ActiveKey) -> Listing:
+        if provider in _NEED_ENDPOINT and key.endpoint is None:
+            raise InvalidInput(f"The key for provider '{provider}' has no metadata.endpoint to ask")
+        try:
+            value = await self._keys.reveal(key.id)
+        except (NotFound, KeyInactive) as error:
+            raise _no_key(provider) from error
+        return await self._ask(provider, value, key.endpoint)
+
+    async def _ask(
+        self, provider: Provider, key: Secret[str] | None, endpoint: str | None
+    ) -> Listing:
+        try:
+            offered = await self._lister.list_models(provider, key, endpoint)
+        except (KeyRefused, ProviderUnreachable) as error:
+            log.warning("models not listed", provider=provider.value, reason=error.code)
+            raise
+        except UpstreamError as error:
+            verdict = _verdict(error)
+            log.warning("models not listed", provider=provider.value, verdict=verdict.value)
+            raise ProviderUnreachable(
+                f"Provider '{provider}' could not be asked ({verdict.value})",
+                retry_after=PROVIDER_RETRY_AFTER,
+            ) from error
+        await self._book.load()
+        return await asyncio.to_thread(self._described, provider, offered, endpoint)
+
+    def _described(
+        self, provider: Provider, offered: Sequence[OfferedModel], endpoint: str | None
+    ) -> Listing:
+        return tuple(
+            AvailableModel(model, self._book.facts(provider, model.id, endpoint))
+            for model in sorted(offered, key=lambda model: (model.name, model.id))
+        )
+
+
+def _found(model: Model | None) -> Model:
+    if model is None:
+        raise NotFound("No such model")
+    return model
+
+
+def _no_key(provider: Provider) -> NotFound:
+    return NotFound(f"The user has no active valid key for provider '{provider}'")
+
+
+def _verdict(error: UpstreamError) -> Verdict:
+    if isinstance(error, UpstreamTimeout):
+        return Verdict.TIMEOUT
+    if isinstance(error, ConnectFailed | EgressRefused):
+        return Verdict.UNREACHABLE
+    return Verdict.UNEXPECTED_ANSWER
