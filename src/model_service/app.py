@@ -15,6 +15,7 @@ from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http import operations, problem
 from model_service.http.auth import Authenticator, Credentials
+from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
 from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
@@ -169,7 +170,7 @@ def _application(
 
     checks = {"database": database.ping, "migrations": migrated, "keyring": keyring}
     app.include_router(operations.router(version=__version__, checks=checks, metrics=metrics))
-    app.include_router(operations.documentation(app, version=__version__))
+    app.include_router(documentation(app, version=__version__))
     app.include_router(models_router(models))
     app.include_router(keys_router(keys))
     return app

@@ -163,8 +163,11 @@ class EmbeddedPostgres:
         # Asked at its socket, not by the number in postmaster.pid: after a crash or in a
         # restarted container another process may have that number.
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
             try:
                 probe.connect(str(self._socket_dir() / _SOCKET_NAME))
+            except (TimeoutError, BlockingIOError):
+                return True  # there, but with a full queue
             except OSError:
                 return False
         return True

@@ -136,8 +136,6 @@ def authorise(access: Access, principal: Principal) -> None:
         Unauthenticated: the route needs a credential and none was shown.
         Forbidden: the credential shown is not enough.
     """
-    if access is Access.OPEN:
-        return
     if access is Access.INTERNAL:
         if not principal.internal:
             raise Unauthenticated("The header x-internal-secret is required")
@@ -172,10 +170,11 @@ class GuardedRoute(APIRoute):
         takes_body = self.body_field is not None
 
         async def guarded(request: Request) -> Response:
-            authenticator: Authenticator = request.scope["app"].state.authenticator
-            principal = authenticator.principal(request.scope)  # type: ignore[arg-type]
-            authorise(access, principal)
-            request.scope["principal"] = principal
+            if access is not Access.OPEN:
+                authenticator: Authenticator = request.scope["app"].state.authenticator
+                principal = authenticator.principal(request.scope)  # type: ignore[arg-type]
+                authorise(access, principal)
+                request.scope["principal"] = principal
             strict = StrictRequest(request.scope, request.receive)
             if takes_body:
                 await strict.parse()

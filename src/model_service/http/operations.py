@@ -1,13 +1,10 @@
-"""Health, metrics and the documentation of the API itself."""
+"""Health and metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from model_service.http.auth import Access, GuardedRoute, declare
@@ -80,56 +77,6 @@ def router(*, version: str, checks: Mapping[str, Check], metrics: Metrics) -> AP
         return Response(metrics.expose(), media_type=CONTENT_TYPE)
 
     return routes
-
-
-def documentation(app: FastAPI, *, version: str) -> APIRouter:
-    """The routes that show the OpenAPI document, as JSON and as a page."""
-    routes = APIRouter(route_class=GuardedRoute, include_in_schema=False)
-    guarded = declare(Access.SERVICE)
-
-    @routes.get("/api/openapi.json", openapi_extra=guarded)
-    async def document() -> JSONResponse:
-        return JSONResponse(openapi(app, version=version))
-
-    @routes.get("/api/docs", openapi_extra=guarded)
-    async def page() -> Response:
-        return get_swagger_ui_html(openapi_url="/api/openapi.json", title="Model Service API")
-
-    return routes
-
-
-def openapi(app: FastAPI, *, version: str) -> dict[str, Any]:
-    """The OpenAPI document of the routes as they are.
-
-    The framework documents a 422 that this service never gives; it is taken out, and each
-    route's declared access becomes its security requirement.
-    """
-    document = get_openapi(
-        title="Model Service",
-        version=version,
-        summary="LLM models and provider API keys, kept in one place.",
-        routes=app.routes,
-    )
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation.get("responses", {}).pop("422", None)
-            operation["security"] = _SECURITY[Access(operation["x-access"])]
-    components = document.setdefault("components", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        components.get("schemas", {}).pop(name, None)
-    components["securitySchemes"] = {
-        "administrator": {"type": "http", "scheme": "bearer"},
-        "internal": {"type": "apiKey", "in": "header", "name": "x-internal-secret"},
-    }
-    return document
-
-
-_SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
-    Access.OPEN: [],
-    Access.SERVICE: [{"administrator": []}, {"internal": []}],
-    Access.ADMINISTRATOR: [{"administrator": []}],
-    Access.INTERNAL: [{"internal": []}],
-}
 
 
 async def _state(check: Check) -> str:
