@@ -100,7 +100,7 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
         ),
     )
     models = ModelService(SqlModelStore(database), keys, providers, clock)
-    app = _application(settings, metrics, database, models, keys)
+    app = application(settings, metrics, database, models, keys)
     return Service(app, database, models, keys, providers, transport)
 
 
@@ -141,13 +141,14 @@ async def open_vault(settings: Settings, database: Database) -> Keyring:
         raise StartupFault("the database went away while the service started") from error
 
 
-def _application(
+def application(
     settings: Settings,
     metrics: Metrics,
     database: Database,
     models: ModelService,
     keys: KeyService,
 ) -> FastAPI:
+    """The routes over the services. Nothing is connected or called before the first request."""
     app = FastAPI(
         title="Model Service",
         version=__version__,
