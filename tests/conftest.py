@@ -7,6 +7,7 @@ server, dropped at the end.
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,7 +16,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from model_service.app import Service, build
 from model_service.db.embedded import running
 from model_service.db.engine import create_engine
 from model_service.db.migrate import migrate
@@ -25,6 +25,9 @@ from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.sandbox.server import Sandbox, serve
 from model_service.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from model_service.app import Service
 
 ADMIN_TOKEN = "test-administrator-94c1f07d"
 INTERNAL_SECRET = "test-internal-2b60d8aa51"
@@ -128,14 +131,16 @@ def redactor() -> Redactor:
 @pytest_asyncio.fixture(scope="session")
 async def shared_service(
     settings: Settings, database_url: Secret[str], redactor: Redactor
-) -> AsyncIterator[Service]:
+) -> AsyncIterator["Service"]:
+    from model_service.app import build
+
     service = await build(settings, database_url, redactor)
     yield service
     await service.close()
 
 
 @pytest.fixture
-def service(shared_service: Service, database: Database, sandbox: Sandbox) -> Service:
+def service(shared_service: "Service", database: Database, sandbox: Sandbox) -> "Service":
     """The whole service in production mode on an empty database."""
     return shared_service
 
@@ -146,19 +151,19 @@ def internal_headers() -> dict[str, str]:
 
 
 @pytest_asyncio.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: "Service") -> AsyncIterator[httpx.AsyncClient]:
     """An administrator's client of the service."""
     async with _client(service, {"authorization": f"Bearer {ADMIN_TOKEN}"}) as client:
         yield client
 
 
 @pytest_asyncio.fixture
-async def anonymous(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def anonymous(service: "Service") -> AsyncIterator[httpx.AsyncClient]:
     """A client without a credential."""
     async with _client(service, {}) as client:
         yield client
 
 
-def _client(service: Service, headers: dict[str, str]) -> httpx.AsyncClient:
+def _client(service: "Service", headers: dict[str, str]) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers)
