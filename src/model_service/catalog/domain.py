@@ -195,6 +195,13 @@ class ModelStore(Protocol):
         """Store a new model. Raises `AlreadyExists` when its name is taken."""
         ...
 
+    async def adopt(self, model: Model) -> Model:
+        """Store a model from elsewhere; it stays the default only if there is none yet.
+
+        Raises `AlreadyExists` when its name or id is taken.
+        """
+        ...
+
     async def get(self, model_id: UUID) -> Model | None:
         """The model of that id."""
         ...

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import structlog
@@ -49,6 +49,8 @@ _NEED_ENDPOINT = frozenset({Provider.AZURE, Provider.CUSTOM})
 #: Fields that tell which model it is; what is publicly known depends on them.
 _IDENTITY = frozenset({"provider", "model_id", "provider_settings"})
 
+AnyModel = TypeVar("AnyModel", bound=NewModel)
+
 
 class ModelService:
     """The use cases of models."""
@@ -77,17 +79,23 @@ class ModelService:
             InvalidInput: its fields do not fit together.
             AlreadyExists: its name is taken.
         """
-        new.check()
-        await self._book.load()
-        facts = self._book.facts(new.provider, new.model_id, new.base_url)
-        if new.context_window is None:
-            new = replace(new, context_window=facts.context_window)
-        if new.capabilities is None:
-            new = replace(new, capabilities=facts.capabilities)
+        new = await self._described_by_book(new)
         model = Model.register(new, id=self._new_id(), now=self._clock.now())
         stored = await self._store.add(model)
         log.info("model created", model_id=str(stored.id), provider=stored.provider.value)
         return stored
+
+    async def adopt(self, model: Model) -> Model:
+        """Store a model that comes from elsewhere with its id and its times.
+
+        What is publicly known of it is filled in as at creation. A default that is here
+        already stays the default: the model given back then is not.
+
+        Raises:
+            InvalidInput: its fields do not fit together.
+            AlreadyExists: its id or name is taken.
+        """
+        return await self._store.adopt(await self._described_by_book(model))
 
     async def get(self, model_id: UUID) -> Model:
         """One model.
@@ -202,6 +210,17 @@ class ModelService:
     async def close(self) -> None:
         """Give up what is under way."""
         await self._listings.close()
+
+    async def _described_by_book(self, new: AnyModel) -> AnyModel:
+        """The checked model, with what is publicly known of it where nothing was given."""
+        new.check()
+        await self._book.load()
+        facts = self._book.facts(new.provider, new.model_id, new.base_url)
+        if new.context_window is None:
+            new = replace(new, context_window=facts.context_window)
+        if new.capabilities is None:
+            new = replace(new, capabilities=facts.capabilities)
+        return new
 
     def _completed(self, changes: ModelChanges, stored: Model) -> ModelChanges:
         """The changes, and with another model behind the name what is publicly known of that.

@@ -1,7 +1,7 @@
 """Models in PostgreSQL."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
+    exists,
     func,
     select,
     true,
@@ -60,6 +61,17 @@ class SqlModelStore:
             await _take_default_turn(connection)
             await _clear_default(connection, model.id, model.updated_at)
             row = (await connection.execute(query)).first()
+            return _model(_unless_taken(row, model.name))
+
+    async def adopt(self, model: Model) -> Model:
+        """Store a model from elsewhere; it stays the default only if there is none yet."""
+        async with self._db.transaction() as connection:
+            if model.is_default:
+                await _take_default_turn(connection)
+                has_default = select(exists().where(_m.is_default))
+                model = replace(model, is_default=not await connection.scalar(has_default))
+            query = insert(models).values(_values(model)).on_conflict_do_nothing()
+            row = (await connection.execute(query.returning(models))).first()
             return _model(_unless_taken(row, model.name))
 
     async def get(self, model_id: UUID) -> Model | None:
