@@ -69,6 +69,8 @@ class Listings:
         since = self._clock.now()
         listing = await ask()
         self._forget(question)
+        if len(listing) > MOST_KEPT:
+            return listing
         self._kept[question] = _Kept(listing, since)
         self._size += len(listing)
         while self._size > MOST_KEPT:

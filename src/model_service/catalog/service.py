@@ -242,7 +242,7 @@ class ModelService:
 
     async def _ask_with(self, provider: Provider, key: ActiveKey) -> Listing:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
-            raise InvalidInput(f"The key for provider '{provider}' has no metadata.endpoint to ask")
+            raise Conflict(f"The key for provider '{provider}' has no metadata.endpoint to ask")
         try:
             value = await self._keys.reveal(key.id)
         except (NotFound, KeyInactive) as error:
