@@ -299,6 +299,18 @@ async def test_failed_connections_make_room_for_those_who_wait() -> None:
         assert transport.open_connections == 0
 
 
+async def test_origin_without_connections_takes_no_room() -> None:
+    parting = OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello"
+    async with serve(answering(parting)) as server, a_transport() as transport:
+        for host in ("127.0.0.1", "localhost"):
+            assert await fetch(transport, server.endpoint(host=host)) == b"hello"
+            await server.client_left()
+        with pytest.raises(ConnectFailed):
+            await fetch(transport, server.endpoint(host="127.0.0.2"))
+        await asyncio.sleep(0)  # one turn: the empty pools are dropped
+        assert transport._pools == {}
+
+
 async def test_closing_the_transport_fails_what_is_under_way_and_what_comes_later() -> None:
     async with (
         serve(silent) as server,

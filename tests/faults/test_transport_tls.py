@@ -171,7 +171,7 @@ async def test_address_that_hangs_in_tls_does_not_use_up_the_time_of_the_next(
             resolver=resolving_to(["127.0.0.2", "127.0.0.1"]),
         ) as transport,
     ):
-        timeouts = with_timeouts(connect=0.4)
+        timeouts = with_timeouts(connect=1)
         assert await fetch(transport, named(server.port), timeouts=timeouts) == b"hello"
         assert hanging.connections == 1
 

@@ -22,7 +22,7 @@ class Pool(Owner):
     first, so that a quiet pool shrinks.
     """
 
-    def __init__(self, capacity: int, opener: Opener, when_empty: Callable[[], object]) -> None:
+    def __init__(self, capacity: int, opener: Opener, when_empty: Callable[["Pool"], None]) -> None:
         """`when_empty` is told when the last connection is gone and nobody waits."""
         self._capacity = capacity
         self._opener = opener
@@ -156,7 +156,7 @@ class Pool(Owner):
 
     def _check_empty(self) -> None:
         if self.size == 0:
-            self._when_empty()
+            self._when_empty(self)
 
     def _hand_over(self, offered: Connection | None) -> bool:
         while self._waiters:

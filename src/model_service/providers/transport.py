@@ -102,9 +102,14 @@ class Transport:
             pool = self._pools[key] = Pool(
                 self._capacity,
                 opener=partial(self._open, endpoint),
-                when_empty=partial(self._pools.pop, key),
+                when_empty=partial(self._forget, key),
             )
         return pool
+
+    def _forget(self, key: _PoolKey, pool: Pool) -> None:
+        """Drop an empty pool: an origin asked once must not take room for ever."""
+        if self._pools.get(key) is pool:
+            del self._pools[key]
 
     async def _connection(
         self, pool: Pool, timeouts: Timeouts, start: float, *, fresh: bool = False
