@@ -23,6 +23,7 @@ from model_service.catalog.domain import (
 )
 from model_service.catalog.listings import Listing, Listings, Question
 from model_service.kernel.errors import (
+    Conflict,
     ConnectFailed,
     EgressRefused,
     FieldFault,
