@@ -13,8 +13,10 @@ from model_service.http.wire import (
     FreeForm,
     Moment,
     MomentIn,
+    NoQuery,
     PageOf,
     PageQuery,
+    QueryFlag,
     RequestModel,
     ResponseModel,
     Text255,
@@ -72,17 +74,17 @@ class ListKeys(PageQuery):
 
     user_id: UserId | None = None
     provider: Provider | None = None
-    is_active: bool | None = None
-    is_valid: bool | None = None
+    is_active: QueryFlag | None = None
+    is_valid: QueryFlag | None = None
 
 
-class CreateOptions(RequestModel):
+class CreateOptions(NoQuery):
     """How to store a key."""
 
-    validate_: Annotated[bool, Field(alias="validate")] = True
+    validate_: Annotated[QueryFlag, Field(alias="validate")] = True
 
 
-class OwnerQuery(RequestModel):
+class OwnerQuery(NoQuery):
     """Whose keys."""
 
     user_id: UserId | None = None
@@ -90,6 +92,8 @@ class OwnerQuery(RequestModel):
 
 class KeyView(ResponseModel):
     """A key as the API shows it."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     user_id: str
@@ -109,22 +113,7 @@ class KeyView(ResponseModel):
     @classmethod
     def of(cls, key: ProviderKey) -> "KeyView":
         """The view of a key."""
-        return cls(
-            id=key.id,
-            user_id=key.user_id,
-            provider=key.provider,
-            key_name=key.key_name,
-            key_prefix=key.key_prefix,
-            last_used_at=key.last_used_at,
-            usage_count=key.usage_count,
-            is_active=key.is_active,
-            is_valid=key.is_valid,
-            metadata=dict(key.metadata) if key.metadata is not None else None,
-            created_at=key.created_at,
-            updated_at=key.updated_at,
-            expires_at=key.expires_at,
-            validated_at=key.validated_at,
-        )
+        return cls.model_validate(key)
 
 
 class KeyValue(ResponseModel):
