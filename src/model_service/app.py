@@ -1,12 +1,15 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
 
 from model_service import __version__, logs
 from model_service.catalog.api import router as models_router
+from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
 from model_service.db.engine import create_engine
@@ -30,6 +33,7 @@ from model_service.providers.registry import BaseUrls, Providers
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
 from model_service.vault.keyring import Keyring, open_keyring
+from model_service.vault.legacy import open_legacy
 from model_service.vault.selftest import run_self_test
 
 log = structlog.get_logger(__name__)
@@ -48,6 +52,7 @@ class Service:
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""
+        await self.models.close()
         await self.keys.close()
         await self.transport.aclose()
         await self.database.close()
@@ -99,7 +104,7 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
             ).inc(),
         ),
     )
-    models = ModelService(SqlModelStore(database), keys, providers, clock)
+    models = ModelService(SqlModelStore(database), keys, providers, clock, PriceBook())
     app = application(settings, metrics, database, models, keys)
     return Service(app, database, models, keys, providers, transport)
 
@@ -139,6 +144,15 @@ async def open_vault(settings: Settings, database: Database) -> Keyring:
         )
     except DatabaseUnavailable as error:
         raise StartupFault("the database went away while the service started") from error
+
+
+def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
+    """What opens keys stored by the earlier service under `secret`; see `vault.legacy`.
+
+    Each call costs a scrypt of about 50 ms, so it belongs in a thread; it raises
+    `IntegrityFailure` for a key that does not open.
+    """
+    return partial(open_legacy, secret)
 
 
 def application(
