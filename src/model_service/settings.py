@@ -145,17 +145,33 @@ def load(env_file: Path | None = Path(".env")) -> Settings:
     Raises:
         StartupFault: with one sentence for each thing that is wrong, never a value.
     """
+    settings, faults = _read(env_file, generate=True)
+    if faults:
+        raise StartupFault(*faults)
+    return settings
+
+
+def examine(env_file: Path | None = Path(".env")) -> tuple[Settings, list[str]]:
+    """The settings as far as they hold, and one sentence for each thing that is wrong.
+
+    Makes nothing: secrets that were not generated yet are None.
+    """
+    return _read(env_file, generate=False)
+
+
+def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]]:
     settings, faults = _parse(env_file)
     settings = _with_secret_file(settings, faults)
     settings = _with_host(settings, faults)
     if settings.is_production:
         _check_presence(settings, faults)
-    elif not faults:
-        settings = _with_generated_secrets(settings)
+    elif not (generate and faults):
+        try:
+            settings = _with_generated_secrets(settings, generate=generate)
+        except StartupFault as fault:
+            faults.extend(fault.faults)
     _check_strength(settings, faults)
-    if faults:
-        raise StartupFault(*faults)
-    return settings
+    return settings, faults
 
 
 def _parse(env_file: Path | None) -> tuple[Settings, list[str]]:
@@ -251,19 +267,20 @@ def _check_strength(settings: Settings, faults: list[str]) -> None:
     )
 
 
-def _with_generated_secrets(settings: Settings) -> Settings:
+def _with_generated_secrets(settings: Settings, *, generate: bool) -> Settings:
     """Fill in what is missing from `DATA_DIR/secrets.env`, made once with mode 0600."""
+    file = settings.data_dir / "secrets.env"
     missing = [
         name for name in ("encryption_secret", "internal_secret") if getattr(settings, name) is None
     ]
-    if not missing:
+    if not missing or not (generate or file.exists()):
         return settings
-    stored = _read_or_make(settings.data_dir / "secrets.env")
+    stored = _read_or_make(file)
     absent = [name.upper() for name in missing if name not in stored]
     if absent:
         raise StartupFault(
-            f"{settings.data_dir / 'secrets.env'} lacks {' and '.join(absent)}; restore the file"
-            " from a backup, or set the variable"
+            f"{file} lacks {' and '.join(absent)}; restore the file from a backup, or set the"
+            " variable"
         )
     return settings.model_copy(update={name: Secret(stored[name]) for name in missing})
 
