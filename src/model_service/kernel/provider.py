@@ -1,6 +1,7 @@
 """What providers say when they are asked about a key, or about the models they offer."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -31,3 +32,4 @@ class OfferedModel:
     max_tokens: int | None = None
     supports_streaming: bool | None = None
     context_window: int | None = None
+    created: datetime | None = None
