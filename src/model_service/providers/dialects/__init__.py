@@ -1,0 +1,1 @@
+"""The provider protocols, one file each. They do not import one another."""
