@@ -184,10 +184,14 @@ def application(
         keys.check_vault()
 
     checks = {"database": database.ping, "migrations": migrated, "keyring": keyring}
-    app.include_router(operations.router(version=__version__, checks=checks, metrics=metrics))
-    app.include_router(documentation(app, version=__version__))
-    app.include_router(models_router(models))
-    app.include_router(keys_router(keys))
+    for router in (
+        operations.router(version=__version__, checks=checks, metrics=metrics),
+        documentation(app, version=__version__),
+        models_router(models),
+        keys_router(keys),
+    ):
+        # The routes themselves, not the routers: one step less to each request.
+        app.router.routes.extend(router.routes)
     return app
 
 
