@@ -1,10 +1,15 @@
-"""What providers offer, over HTTP. The outside is made up, so that it can fail to order."""
+"""What providers offer, over HTTP.
+
+Mostly of a service whose outside is made up, so that it can fail to order; at the end of the
+whole service, with the stand-ins for providers.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
@@ -21,8 +26,10 @@ from model_service.kernel.errors import KeyRefused, ProviderUnreachable, Upstrea
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, SystemClock
+from model_service.sandbox.server import Sandbox
 
 TOKEN = "test-administrator-94c1f07d"
+SANDBOX_KEY = "sk-sandbox-0123456789abcdef"
 OFFERS = (
     OfferedModel("gpt-4o", "gpt-4o", max_tokens=16384),
     OfferedModel("b", "Beta", "the second", supports_streaming=False, context_window=7),
@@ -159,3 +166,32 @@ async def test_a_refused_key_is_a_conflict_that_does_not_show_the_key(ask: Askin
     answer = await ask()
     assert (answer.status_code, answer.json()["code"]) == (409, "key_refused")
     assert "the-value-of-the-key" not in answer.text
+
+
+@pytest.mark.parametrize("provider", ["OPENAI", "ANTHROPIC", "GOOGLE"])
+async def test_the_whole_service_asks_the_provider_with_the_users_key_once(
+    client: httpx.AsyncClient, sandbox: Sandbox, provider: str
+) -> None:
+    key = {"userId": "u", "provider": provider, "keyName": "k", "apiKey": SANDBOX_KEY}
+    stored = await client.post("/api/api-keys", json=key)
+    assert stored.status_code == 201, stored.text
+    sandbox.clear()
+    path = f"/api/models/providers/{provider}/available-models?userId=u"
+    first, second = await client.get(path), await client.get(path)
+    assert first.status_code == 200, first.text
+    names = [model["name"] for model in first.json()]
+    assert names
+    assert names == sorted(names)
+    assert second.json() == first.json()
+    stand_in = getattr(sandbox, provider.lower())
+    assert [request.path.rsplit("/", 1)[-1] for request in stand_in.requests] == ["models"]
+    used = (await client.get(f"/api/api-keys/{stored.json()['id']}")).json()
+    assert used["usageCount"] == 1
+
+
+async def test_the_whole_service_lists_what_ollama_has_without_a_key(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/api/models/providers/OLLAMA/available-models")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()

@@ -1,6 +1,6 @@
 """The bundled price book: context windows and list prices that need no network.
 
-The data is the package `genai-prices`. Importing it takes some 40 to 140 ms and 7 MB, so it
+The data is the package `genai-prices`. Loading it takes some 110 ms and 7 MB, so it
 is read when first needed, in a thread.
 """
 

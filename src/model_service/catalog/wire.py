@@ -59,6 +59,7 @@ CapabilitiesIn = Annotated[
     dict[CapabilityName, Flag | None],
     Field(
         max_length=MOST_CAPABILITIES,
+        json_schema_extra={"additionalProperties": False},
         description="What the model can do: streaming, tools, parallelTools, vision, "
         "structuredOutput, reasoning, embeddings and others; null where unknown.",
     ),
@@ -68,6 +69,7 @@ FallbacksIn = Annotated[
     tuple[Text255, ...],
     Field(
         max_length=MOST_FALLBACKS,
+        json_schema_extra={"uniqueItems": True},
         description="Names of other models to try instead, in this order. They need not exist yet.",
     ),
     AfterValidator(_distinct),
