@@ -96,7 +96,8 @@ def import_earlier(
         Path, typer.Option("--secret-file", help="File holding its ENCRYPTION_SECRET.")
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and decrypt everything, store nothing.")
+        bool,
+        typer.Option("--dry-run", help="Read, decrypt and check everything, store no row."),
     ] = False,
 ) -> None:
     """Take over models and keys from the earlier service; may be run again after an abort."""
