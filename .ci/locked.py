@@ -36,8 +36,7 @@ def main(wanted: list[str]) -> None:
 def needed(lock: str, roots: Iterable[str]) -> set[str]:
     """The names of all packages that `roots` need on this machine, in the lock's versions."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        # In hash-checking mode pip takes pinned requirements only, so the hashes wait until later.
-        constraints.write(re.sub(r" *\\\n(?: +--hash=\S+(?: *\\)?\n?)+", "\n", lock))
+        constraints.write(without_hashes(lock))
         constraints.flush()
         done = subprocess.run(  # noqa: S603 - the arguments are this repository's
             [
@@ -49,6 +48,11 @@ def needed(lock: str, roots: Iterable[str]) -> set[str]:
             check=True,
         )
     return {cast("str", item["metadata"]["name"]) for item in json.loads(done.stdout)["install"]}
+
+
+def without_hashes(lock: str) -> str:
+    """The lock's versions alone: beside hashes pip would want every requirement pinned."""
+    return re.sub(r" *\\\n(?: +--hash=\S+(?: *\\)?\n?)+", "\n", lock)
 
 
 def select(lock: str, names: Iterable[str]) -> str:
