@@ -7,6 +7,8 @@ server, dropped at the end.
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -35,13 +37,18 @@ ENCRYPTION_SECRET = "test-master-secret-0c7e4d1f9a3b58e6"
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secret[str]]:
+def server_url() -> Iterator[Secret[str]]:
     """A PostgreSQL server on which databases may be created."""
     given = os.environ.get("DATABASE_URL")
     if given:
         yield Secret(given)
         return
-    with running(tmp_path_factory.mktemp("data")) as url:
+    # Not below pytest's own directory: another run beside this one closes that to the account
+    # the server runs as.
+    with (
+        TemporaryDirectory(prefix="model-service-tests-") as directory,
+        running(Path(directory)) as url,
+    ):
         yield url
 
 

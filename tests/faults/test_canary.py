@@ -1,50 +1,20 @@
 """A unique key goes through every route and failure; it may be found in one answer only."""
 
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from service_process import (
     ENCRYPTION_SECRET,
     INTERNAL_SECRET,
     PRODUCTION,
     ServiceProcess,
-    free_port,
 )
 
 from model_service.kernel.types import uuid7
-from model_service.sandbox.server import Sandbox
 
 HEADERS = {"x-internal-secret": INTERNAL_SECRET}
 MARK = "c4naryK3yMaterial"
-
-
-@pytest.fixture
-def sandbox_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The sandbox as a process; gives the variables that lead the service to it."""
-    port = free_port() % 60_000
-    process = subprocess.Popen(
-        [sys.executable, "-m", "model_service", "sandbox", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-    )
-    sandbox = Sandbox()
-    for offset, stand_in in enumerate(sandbox.stand_ins, start=1):
-        stand_in.origin = f"http://127.0.0.1:{port + offset}"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(sandbox.ollama.origin)
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
-    yield sandbox.environment()
-    process.terminate()
-    process.wait(30)
 
 
 def test_a_key_is_found_nowhere_but_in_the_answer_to_decrypt(

@@ -148,6 +148,7 @@ class EmbeddedPostgres:
         owner = self._account.pw_uid if self._account else os.geteuid()
         if directory.stat().st_uid != owner:
             raise StartupFault(f"{directory} belongs to another user; remove it")
+        self._clear_lock_of_the_dead()
         server_log = self._data / "server.log"
         options = f"-c listen_addresses='' -c unix_socket_directories='{directory}'"
         try:
@@ -158,6 +159,23 @@ class EmbeddedPostgres:
         except StartupFault as fault:
             tail = server_log.read_text(errors="replace").splitlines()[-3:]
             raise StartupFault(f"{fault.message}; its log ends: {' | '.join(tail)}") from fault
+
+    def _clear_lock_of_the_dead(self) -> None:
+        # A killed server that nobody reaps (as in a container whose first process does not)
+        # stays a zombie, whose number PostgreSQL takes for a running server. Its shared memory
+        # is a lock of its own: a server process that is still alive refuses the start even so.
+        for lock in (
+            self._data / "postmaster.pid",
+            self._socket_dir() / f"{_SOCKET_NAME}.lock",
+        ):
+            try:
+                pid = int(lock.read_text().split("\n", 1)[0])
+                # The state follows the name, which stands in parentheses (proc(5)).
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (OSError, ValueError, IndexError):
+                continue
+            if state == "Z":
+                lock.unlink(missing_ok=True)
 
     def _is_running(self) -> bool:
         # Asked at its socket, not by the number in postmaster.pid: after a crash or in a

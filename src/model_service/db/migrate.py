@@ -81,7 +81,7 @@ def alembic_config(connection: Connection) -> "Config":
 def unreachable(url: Secret[str], error: BaseException) -> str:
     """What to tell an operator whose database does not answer: where, why and what to do."""
     origin = error
-    while origin.__cause__ is not None:
+    while origin.__cause__ is not None and origin.__cause__ is not origin:
         origin = origin.__cause__
     state = getattr(origin, "sqlstate", None)
     reasons = {

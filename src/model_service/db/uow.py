@@ -44,7 +44,9 @@ class Database:
                 finally:
                     self._current.reset(token)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise self._translated(error) from error
+            if is_passing(error):
+                raise DatabaseUnavailable from error
+            raise
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
@@ -63,7 +65,9 @@ class Database:
             async with self._autocommit.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise self._translated(error) from error
+            if is_passing(error):
+                raise DatabaseUnavailable from error
+            raise
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -90,7 +94,3 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection."""
         await self._engine.dispose()
-
-    @staticmethod
-    def _translated(error: Exception) -> Exception:
-        return DatabaseUnavailable() if is_passing(error) else error

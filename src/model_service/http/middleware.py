@@ -2,9 +2,9 @@
 
 import re
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -188,14 +188,14 @@ def _declared_length(scope: Scope) -> int:
 def _where(error: BaseException) -> str:
     """The innermost frames of our own code, and the chain of error types that led here."""
     frames: list[str] = []
+    causes: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
-        trace: Any = cause.__traceback__
-        while trace is not None:
-            module = trace.tb_frame.f_globals.get("__name__", "?")
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        for frame, line in traceback.walk_tb(cause.__traceback__):
+            module = frame.f_globals.get("__name__", "?")
             if module.startswith("model_service"):
-                frames.append(f"{module}:{trace.tb_lineno}")
-            trace = trace.tb_next
+                frames.append(f"{module}:{line}")
         frames.append(type(cause).__qualname__)
         cause = cause.__cause__
     return " > ".join(frames[-12:])
