@@ -161,6 +161,9 @@ def _faults(url: Secret[str]) -> Iterator[None]:
         raise StartupFault(
             f"the user of --from may not read the tables at {display_host(url)}; grant SELECT"
         ) from error
+    except asyncpg.InternalClientError as error:
+        # What asyncpg raises when the server took leave while nothing was being asked.
+        raise _about_source(StartupFault(unreachable(url, ConnectionError()))) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise _about_source(StartupFault(unreachable(url, error))) from error
 
