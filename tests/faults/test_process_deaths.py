@@ -136,3 +136,23 @@ def test_a_dead_worker_is_replaced_and_all_stop_together(tmp_path: Path) -> None
         assert service.stop() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in after)
         assert postmaster_pid(tmp_path) is None
+
+
+def test_a_request_under_way_is_answered_before_the_service_stops(
+    tmp_path: Path, sandbox_environment: dict[str, str]
+) -> None:
+    with ServiceProcess(tmp_path, **PRODUCTION, **sandbox_environment) as service:
+        body = key("slow") | {"provider": "OPENAI", "apiKey": "sk-sandbox-silent-0123456789"}
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(service.client.post("/api/api-keys", json=body))
+        )
+        asking.start()
+        with httpx.Client(base_url=service.client.base_url, headers=service.client.headers) as ask:
+            deadline = time.monotonic() + 10
+            while "http_server_active_requests 2.0" not in ask.get("/metrics").text:
+                assert time.monotonic() < deadline
+        assert service.stop() == 0
+        asking.join()
+        assert answers[0].status_code == 503, "the provider is silent; the caller still hears so"
+        assert "timeout" in answers[0].json()["message"]
