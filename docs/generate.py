@@ -101,8 +101,9 @@ def settings_page() -> str:
 # Settings
 
 Read from the environment, then from the file `.env` in the working directory. An empty variable
-counts as unset. Every fault is reported at once, by name and never by value, and the service does
-not start until all are mended. [.env.example](../.env.example) lists the same variables.
+counts as unset. What is wrong is reported together, by name and never by value, and the service does
+not start until it is mended; addresses (`DATABASE_URL`, base URLs, allowed hosts) are judged in the
+steps after that, where they are used. [.env.example](../.env.example) lists the same variables.
 
 {settings_table()}
 In development, `ENCRYPTION_SECRET` and `INTERNAL_SECRET` are made once and kept in
@@ -123,7 +124,8 @@ def cli_page() -> str:
         parts += _options_table(command, inner)
     parts.append(
         "A command that meets a fault it can name says so in a sentence on standard error and exits"
-        " with\nstatus 1. Wrong usage exits with status 2.\n"
+        " with\nstatus 1. Wrong usage exits with status 2, and `import` with status 3 when it left"
+        " rows out.\n"
     )
     return "\n".join(parts)
 
@@ -174,7 +176,7 @@ def _default(field: FieldInfo) -> str:
     return "" if value is None or value == "" else _code(str(value))
 
 
-def _options_table(command: Any, context: Any) -> list[str]:  # noqa: ANN401 - Typer's click is private
+def _options_table(command: Any, context: Any) -> list[str]:  # noqa: ANN401 - Typer's, private
     """The table, or nothing for a command without options."""
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     rows = [(_code(names), " ".join(text.split())) for names, text in records if names != "--help"]
