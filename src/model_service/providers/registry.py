@@ -118,7 +118,7 @@ class Providers:
         self._addresses = _addresses(specs, urls.by_variable(), policy)
 
     def origins(self) -> Mapping[Provider, str]:
-        """The origins that the operator set."""
+        """The origins of the providers that have one, set by the operator for most."""
         return {provider: address.origin for provider, address in self._addresses.items()}
 
     def checked_endpoint(self, provider: Provider, endpoint: str) -> str:
