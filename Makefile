@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -11,20 +12,29 @@ STAMP  := $(VENV)/.installed
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Make .venv with the locked dependencies
+install: $(STAMP) ## Make .venv with everything that the lock names
 
-$(STAMP): requirements.lock pyproject.toml
+# What running needs comes first and alone, so that a first `make run` need not wait for the
+# tools that only tests need. Debian's Python has no ensurepip without python3-venv.
+$(READY): requirements.lock pyproject.toml .ci/locked.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed; set PYTHON=python3.x"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	    || { $(PYTHON) -m venv --without-pip $(VENV) \
+	    && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	$(BIN)/python .ci/locked.py . hatchling editables > $(VENV)/run.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/run.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(STAMP) ## Run the service on port 3004, with its own PostgreSQL unless DATABASE_URL is set
+$(STAMP): $(READY)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+run: $(READY) ## Run the service on port 3004, with its own PostgreSQL unless DATABASE_URL is set
 	@$(BIN)/model-service serve
 
-demo: $(STAMP) ## Run the service against stand-ins of the providers, with models and keys to try
+demo: $(READY) ## Run the service against stand-ins of the providers, with models and keys to try
 	@$(BIN)/model-service demo
 
 test: $(STAMP) ## Run all tests against real PostgreSQL

@@ -102,9 +102,7 @@ def settings_page() -> str:
 
 Read from the environment, then from the file `.env` in the working directory. An empty variable
 counts as unset. What is wrong is reported together, by name and never by value, and the service
-does not start until it is mended; addresses (`DATABASE_URL`, base URLs, allowed hosts) are judged
-in the steps after that, where they are used. [.env.example](../.env.example) lists the same
-variables.
+does not start until it is mended. [.env.example](../.env.example) lists the same variables.
 
 {settings_table()}
 In development, `ENCRYPTION_SECRET` and `INTERNAL_SECRET` are made once and kept in

@@ -8,11 +8,12 @@ import structlog
 from fastapi import FastAPI
 
 from model_service import __version__, logs
+from model_service import settings as configuration
 from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
-from model_service.db.engine import create_engine
+from model_service.db.engine import create_engine, normalise_url
 from model_service.db.keyring import SqlKeyringStore
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
@@ -29,7 +30,7 @@ from model_service.keys.api import router as keys_router
 from model_service.keys.service import KeyObservers, KeyService
 from model_service.keys.store import SqlKeyStore
 from model_service.providers.egress import EgressPolicy
-from model_service.providers.registry import BaseUrls, Providers
+from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
 from model_service.vault.keyring import Keyring, open_keyring
@@ -56,6 +57,42 @@ class Service:
         await self.keys.close()
         await self.transport.aclose()
         await self.database.close()
+
+
+def load_settings() -> Settings:
+    """The settings, checked whole: also where only another part knows what makes sense.
+
+    Raises:
+        StartupFault: with one sentence for each thing that is wrong.
+    """
+    settings, faults = configuration.examine()
+    faults += address_faults(settings)
+    if faults:
+        raise StartupFault(*faults)
+    return configuration.load()
+
+
+def address_faults(settings: Settings) -> list[str]:
+    """What is wrong with the addresses in the settings."""
+
+    def database() -> None:
+        if settings.database_url is not None:
+            normalise_url(settings.database_url)
+
+    def providers() -> None:
+        # With no rule of the policy in the way: that one is checked by itself.
+        operator_addresses(_base_urls(settings), EgressPolicy((), loopback_allowed=True))
+
+    def allowed_hosts() -> None:
+        EgressPolicy.parse(settings.upstream_allowed_hosts, loopback_allowed=True)
+
+    faults: list[str] = []
+    for check in (database, providers, allowed_hosts):
+        try:
+            check()
+        except StartupFault as fault:
+            faults.extend(fault.faults)
+    return faults
 
 
 def configure_logging(settings: Settings) -> Redactor:
@@ -119,13 +156,16 @@ def build_providers(settings: Settings) -> tuple[Providers, Transport]:
         settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
     )
     transport = Transport(policy)
-    urls = BaseUrls(
+    return Providers(transport, policy, _base_urls(settings)), transport
+
+
+def _base_urls(settings: Settings) -> BaseUrls:
+    return BaseUrls(
         openai=settings.openai_base_url,
         anthropic=settings.anthropic_base_url,
         google=settings.google_base_url,
         ollama=settings.ollama_base_url,
     )
-    return Providers(transport, policy, urls), transport
 
 
 async def open_vault(settings: Settings, database: Database) -> Keyring:

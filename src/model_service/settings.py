@@ -85,9 +85,9 @@ class Settings(BaseSettings):
         SecretText | None,
         Field(description="PostgreSQL URL (`postgresql://...`); unset: the embedded server"),
     ] = None
-    data_dir: Annotated[
-        Path, Field(description="embedded database, generated secrets, usage journal")
-    ] = Path(".data")
+    data_dir: Annotated[Path, Field(description="embedded database and generated secrets")] = Path(
+        ".data"
+    )
     encryption_secret: Annotated[
         SecretText | None,
         Field(description="master secret, at least 32 characters; generated once in development"),

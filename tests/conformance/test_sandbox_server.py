@@ -264,7 +264,7 @@ def test_the_command_announces_itself_and_stops_at_a_signal(number: signal.Signa
         "run('127.0.0.1', 0, lambda line: print(line, flush=True))\n"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    with subprocess.Popen(  # noqa: S603 -- this interpreter, a script of ours
+    with subprocess.Popen(
         [sys.executable, "-X", "dev", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

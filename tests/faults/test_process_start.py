@@ -44,6 +44,9 @@ def test_production_lists_every_fault_and_opens_no_port(tmp_path: Path) -> None:
         ENCRYPTION_SECRET="too-short",
         INTERNAL_SECRET="change-me-please-now",
         WORKERS="many",
+        DATABASE_URL="mysql://u:open-sesame@h/d",
+        OPENAI_BASE_URL="ftp://api.openai.com",
+        UPSTREAM_ALLOWED_HOSTS="intranet",
         HOST="127.0.0.1",
     ).launch()
     assert service.ended() == 1
@@ -52,7 +55,11 @@ def test_production_lists_every_fault_and_opens_no_port(tmp_path: Path) -> None:
     assert "INTERNAL_SECRET is a placeholder" in said
     assert "ADMIN_TOKEN is required in production" in said
     assert "WORKERS: input should be a valid integer" in said
+    assert "DATABASE_URL must start with postgresql://" in said
+    assert "OPENAI_BASE_URL is malformed" in said
+    assert "UPSTREAM_ALLOWED_HOSTS has a malformed entry 'intranet'" in said
     assert "too-short" not in said
+    assert "open-sesame" not in said
     assert "Traceback" not in said
     with pytest.raises(httpx.ConnectError):
         service.client.get("/api/health")

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from model_service import settings as configuration
+from model_service.app import load_settings
 from model_service.cli import serve
 from model_service.kernel.errors import StartupFault
 from model_service.sandbox.server import Sandbox
@@ -39,7 +39,7 @@ def run(sandbox_port: int) -> None:
     os.environ.setdefault("DATA_DIR", str(Path(".data") / "demo"))
     with _sandbox(sandbox_port) as environment:
         os.environ.update(environment)
-        settings = configuration.load()
+        settings = load_settings()
         address = f"http://127.0.0.1:{settings.port}"
         threading.Thread(target=_seed, args=(address, environment), daemon=True).start()
         serve.run()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import typer
 
-from model_service import settings as configuration
-from model_service.app import Service, build, earlier_key_opener
+from model_service.app import Service, build, earlier_key_opener, load_settings
 from model_service.cli.console import log_to_stderr, report_console
 from model_service.cli.database import database
 from model_service.cli.earlier import EarlierDatabase, earlier_database
@@ -27,7 +26,7 @@ def run(source: str, secret_file: Path, *, dry_run: bool) -> None:
     Raises:
         StartupFault: a database cannot be used, or the secret file not be read.
     """
-    settings = configuration.load()
+    settings = load_settings()
     redactor = log_to_stderr(settings)
     secret = read_secret(secret_file)
     redactor.remember(secret.reveal())

@@ -4,8 +4,7 @@ import asyncio
 
 import typer
 
-from model_service import settings as configuration
-from model_service.app import configure_logging
+from model_service.app import configure_logging, load_settings
 from model_service.cli.database import database
 from model_service.db.migrate import migrate, schema_state
 from model_service.db.tables import SCHEMA_REVISION
@@ -19,7 +18,7 @@ _SENTENCES = {
 
 def run(*, check: bool) -> None:
     """Migrate, or with `check` only say whether there is something to do (exit status 1)."""
-    settings = configuration.load()
+    settings = load_settings()
     configure_logging(settings)
     with database(settings) as url:
         if not check:

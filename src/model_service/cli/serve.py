@@ -20,8 +20,7 @@ import typer
 import uvloop
 
 from model_service import __version__
-from model_service import settings as configuration
-from model_service.app import Service, build, configure_logging
+from model_service.app import Service, build, configure_logging, load_settings
 from model_service.cli.database import Location, located
 from model_service.db.engine import display_host
 from model_service.db.migrate import migrate
@@ -45,7 +44,7 @@ class _Stop(Exception):
 
 def run() -> None:
     """Check everything, bring the database up to date, then serve until told to stop."""
-    settings = configuration.load()
+    settings = load_settings()
     redactor = configure_logging(settings)
     with _stopping_cleanly(), located(settings) as location:
         if settings.workers == 1:
@@ -119,7 +118,7 @@ def _supervise(settings: Settings, url: Secret[str], redactor: Redactor) -> None
 def _work(listener: socket.socket) -> None:
     """One worker process. It reads its own settings: secrets are not sent between processes."""
     try:
-        settings = configuration.load()
+        settings = load_settings()
         redactor = configure_logging(settings)
         with _stopping_cleanly(), located(settings) as location:
             uvloop.run(_serve_on(listener, settings, location, redactor))
@@ -171,7 +170,7 @@ def _announce(settings: Settings, url: Secret[str]) -> None:
     address = f"http://{host}:{settings.port}"
     where = display_host(url) if settings.database_url else "embedded PostgreSQL"
     log.info(
-        "listening",
+        "listening" if settings.workers == 1 else "listening; workers are starting",
         url=address,
         version=__version__,
         environment=settings.environment.value,

@@ -56,16 +56,18 @@ def documentation(app: FastAPI, *, version: str) -> APIRouter:
     routes = APIRouter(route_class=GuardedRoute, include_in_schema=False)
     guarded = declare(Access.SERVICE)
 
-    @routes.get("/api/openapi.json", openapi_extra=guarded)
+    @routes.get("/api/openapi.json", summary="The OpenAPI document", openapi_extra=guarded)
     async def document() -> JSONResponse:
         return JSONResponse(openapi(app, version=version))
 
-    @routes.get("/api/docs", openapi_extra=guarded)
+    @routes.get("/api/docs", summary="The OpenAPI document as a page", openapi_extra=guarded)
     async def page() -> HTMLResponse:
         return HTMLResponse(_PAGE, headers={"content-security-policy": _POLICY})
 
     # Open, because a browser sends no credential for them; they hold nothing of this service.
-    @routes.get("/api/docs/{file}", openapi_extra=declare(Access.OPEN))
+    @routes.get(
+        "/api/docs/{file}", summary="The page's own files", openapi_extra=declare(Access.OPEN)
+    )
     async def asset(file: _File) -> Response:
         if file is _File.START:
             return Response(_START, media_type="text/javascript")

@@ -115,7 +115,7 @@ class Providers:
         self._specs = specs
         self._validation_seconds = validation_seconds
         self._listing_seconds = listing_seconds
-        self._addresses = _addresses(specs, urls.by_variable(), policy)
+        self._addresses = operator_addresses(urls, policy, specs)
 
     def origins(self) -> Mapping[Provider, str]:
         """The origins of the providers that have one, set by the operator for most."""
@@ -228,15 +228,16 @@ class Providers:
         return models
 
 
-def _addresses(
-    specs: Mapping[Provider, ProviderSpec], urls: Mapping[str, str], policy: EgressPolicy
+def operator_addresses(
+    urls: BaseUrls, policy: EgressPolicy, specs: Mapping[Provider, ProviderSpec] = SPECS
 ) -> dict[Provider, Endpoint]:
     """The operator-set addresses. Raises StartupFault naming each variable that is at fault."""
+    given = urls.by_variable()
     addresses: dict[Provider, Endpoint] = {}
     faults: list[str] = []
     for provider, spec in specs.items():
         variable = spec.base_url_variable
-        url = spec.base_url if variable is None else urls[variable]
+        url = spec.base_url if variable is None else given[variable]
         if url is None:
             continue
         try:
