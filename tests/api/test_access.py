@@ -70,7 +70,7 @@ WRONG = {name: 401 for name in PRINCIPALS if "wrong" in name}
 def routes(service: Service) -> Iterator[tuple[str, str, GuardedRoute]]:
     for route in service.app.routes:
         assert isinstance(route, GuardedRoute), f"{route} is not guarded"
-        for method in route.methods:
+        for method in route.methods or ():
             yield method, route.path, route
 
 

@@ -43,7 +43,7 @@ async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, given: str) 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "with space", "<script>", "-leading", "ä"])
 async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
-    answer = await client.get("/api/health", headers={"x-request-id": given.encode()})
+    answer = await client.get("/api/health", headers={b"x-request-id": given.encode()})
     assert answer.headers["x-request-id"] != given
     assert len(answer.headers["x-request-id"]) == 36
 

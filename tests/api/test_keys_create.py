@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from model_service.db.tables import api_keys
 from model_service.db.uow import Database
-from model_service.kernel.types import Provider
 from model_service.sandbox.server import Sandbox
 
 GOOD = "sk-sandbox-0123456789abcdef"
@@ -153,7 +152,7 @@ async def test_an_azure_key_is_asked_about_at_its_own_endpoint(
         "/api/api-keys",
         json=new_key(
             provider="AZURE",
-            apiKey=sandbox.of(Provider.AZURE).sample_key(),
+            apiKey=sandbox.azure.sample_key(),
             metadata={"endpoint": endpoint + "/", "note": "x"},
         ),
     )

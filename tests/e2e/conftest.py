@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
-from earlier_service import EarlierService, Importer
 
 from model_service.app import Service
 from model_service.kernel.secret import Secret
+from tests.e2e.earlier_service import EarlierService, Importer
 
 
 @pytest_asyncio.fixture(scope="session")

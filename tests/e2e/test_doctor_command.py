@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import production, run
 
 from model_service.app import Service
 from model_service.cli import doctor, doctor_machine, doctor_providers
 from model_service.cli.findings import State
 from model_service.db.embedded import running
+from model_service.db.migrate import migrate
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings
+from tests.e2e.commands import production, run
 
 
 def _states(document: dict[str, Any]) -> dict[str, str]:
@@ -32,11 +33,11 @@ def test_before_the_first_start_nothing_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_embedded_database_is_left_as_it_was_found(tmp_path: Path) -> None:
+async def test_the_embedded_database_is_left_as_it_was_found(tmp_path: Path) -> None:
     home = tmp_path / ".data"
     running_mark = home / "postgres" / "postmaster.pid"
-    with running(home):
-        assert run("migrate", directory=tmp_path).returncode == 0
+    with running(home) as url:
+        await migrate(url)
         during = run("doctor", "--json", directory=tmp_path)
         assert running_mark.exists()
     assert not running_mark.exists()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from earlier_service import EarlierService
 from sqlalchemy import text
 
 from model_service.app import Service
@@ -21,6 +20,7 @@ from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys.domain import NewKey
 from model_service.settings import Settings
+from tests.e2e.earlier_service import EarlierService
 
 
 @pytest_asyncio.fixture

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from commands import production, run, start
-from earlier_service import SECRET, EarlierService, sealed
 
 from model_service.app import Service
 from model_service.kernel.secret import Secret
 from model_service.keys.domain import KeyFilter
 from model_service.settings import Settings
+from tests.e2e.commands import production, run, start
+from tests.e2e.earlier_service import SECRET, EarlierService, sealed
 
 VALUE = "sk-earlier-0123456789abcdefgh"
 

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from earlier_service import NOON, EarlierService, Importer, sealed
 from rich.console import Console
 from sqlalchemy import select
 
@@ -23,6 +22,7 @@ from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys.domain import KeyFilter, NewKey
 from model_service.vault.encoding import encode_base64
+from tests.e2e.earlier_service import NOON, EarlierService, Importer, sealed
 
 THEN = NOON.replace(tzinfo=UTC)
 VALUE = "sk-earlier-0123456789abcdefgh"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from earlier_service import EarlierService, Importer
 
 from model_service.app import Service
 from model_service.cli.earlier import BATCH, EarlierDatabase, earlier_database
@@ -12,6 +11,7 @@ from model_service.cli.import_earlier import read_secret
 from model_service.cli.import_report import Outcome
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
+from tests.e2e.earlier_service import EarlierService, Importer
 
 
 async def _ids(earlier: EarlierDatabase) -> list[list[str | None]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_process import free_port
 
 from model_service.sandbox.server import Sandbox
+from tests.faults.service_process import free_port
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class ServiceProcess:
     def stop(self) -> int:
         """SIGTERM; gives the exit status."""
         assert self.process is not None
+        self.client.close()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
@@ -91,10 +92,12 @@ class ServiceProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait(60)
+        self.client.close()
 
     def ended(self, seconds: float = 60) -> int:
         """Wait for it to end by itself; gives the exit status."""
         assert self.process is not None
+        self.client.close()
         return self.process.wait(seconds)
 
     def __enter__(self) -> "ServiceProcess":

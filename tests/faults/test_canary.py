@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from service_process import (
+
+from model_service.kernel.types import uuid7
+from tests.faults.service_process import (
     ENCRYPTION_SECRET,
     INTERNAL_SECRET,
     PRODUCTION,
     ServiceProcess,
 )
-
-from model_service.kernel.types import uuid7
 
 HEADERS = {"x-internal-secret": INTERNAL_SECRET}
 MARK = "c4naryK3yMaterial"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service_process import ADMIN_TOKEN, INTERNAL_SECRET, PRODUCTION, ServiceProcess
+from tests.faults.service_process import ADMIN_TOKEN, INTERNAL_SECRET, PRODUCTION, ServiceProcess
 
 CHECKS = (
     "not_a_server_error",

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from service_process import INTERNAL_SECRET, PRODUCTION, ServiceProcess, postmaster_pid
+
+from tests.faults.service_process import INTERNAL_SECRET, PRODUCTION, ServiceProcess, postmaster_pid
 
 HEADERS = {"x-internal-secret": INTERNAL_SECRET}
 
@@ -145,7 +146,14 @@ def test_a_request_under_way_is_answered_before_the_service_stops(
         body = key("slow") | {"provider": "OPENAI", "apiKey": "sk-sandbox-silent-0123456789"}
         answers: list[httpx.Response] = []
         asking = threading.Thread(
-            target=lambda: answers.append(service.client.post("/api/api-keys", json=body))
+            target=lambda: answers.append(
+                httpx.post(
+                    f"http://127.0.0.1:{service.port}/api/api-keys",
+                    json=body,
+                    headers=service.client.headers,
+                    timeout=20,
+                )
+            )
         )
         asking.start()
         with httpx.Client(base_url=service.client.base_url, headers=service.client.headers) as ask:

@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from service_process import PRODUCTION, ServiceProcess, free_port, postmaster_pid
 
 from model_service.db.embedded import running
+from tests.faults.service_process import PRODUCTION, ServiceProcess, free_port, postmaster_pid
 
 KEY = {"userId": "u1", "provider": "OLLAMA", "keyName": "local", "apiKey": "super-local-key-1234"}
 
@@ -62,7 +62,7 @@ def test_production_lists_every_fault_and_opens_no_port(tmp_path: Path) -> None:
     assert "open-sesame" not in said
     assert "Traceback" not in said
     with pytest.raises(httpx.ConnectError):
-        service.client.get("/api/health")
+        httpx.get(f"http://127.0.0.1:{service.port}/api/health")
 
 
 def test_a_wrong_secret_or_a_missing_keyring_ends_the_start(tmp_path: Path) -> None:

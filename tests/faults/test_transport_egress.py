@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from authority import Authority
-from hostile import (
+
+from model_service.kernel.errors import ConnectFailed, EgressRefused
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.endpoint import parse_endpoint
+from tests.faults.authority import Authority
+from tests.faults.hostile import (
     HELLO,
     Wire,
     a_transport,
@@ -16,10 +20,6 @@ from hostile import (
     resolving_to,
     serve,
 )
-
-from model_service.kernel.errors import ConnectFailed, EgressRefused
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.endpoint import parse_endpoint
 
 # 127.0.0.2 plays the public address: the only one the policy opens.
 PLAYS_PUBLIC = EgressPolicy.parse("127.0.0.2/32", loopback_allowed=False)

@@ -4,7 +4,11 @@ import gzip
 import zlib
 
 import pytest
-from hostile import (
+
+from model_service.kernel.errors import EgressRefused
+from model_service.providers.endpoint import parse_endpoint
+from model_service.providers.transport import Transport, UpstreamRequest
+from tests.faults.hostile import (
     HELLO,
     OK,
     Server,
@@ -16,10 +20,6 @@ from hostile import (
     fetch,
     serve,
 )
-
-from model_service.kernel.errors import EgressRefused
-from model_service.providers.endpoint import parse_endpoint
-from model_service.providers.transport import Transport, UpstreamRequest
 
 
 async def body_of(answer: bytes) -> bytes:

@@ -5,15 +5,6 @@ import gzip
 import tracemalloc
 
 import pytest
-from hostile import (
-    HELLO,
-    OK,
-    Wire,
-    a_transport,
-    ask,
-    fetch,
-    serve,
-)
 
 from model_service.kernel.errors import (
     ConnectFailed,
@@ -23,6 +14,15 @@ from model_service.kernel.errors import (
     UpstreamTooLarge,
 )
 from model_service.providers.transport import Limits
+from tests.faults.hostile import (
+    HELLO,
+    OK,
+    Wire,
+    a_transport,
+    ask,
+    fetch,
+    serve,
+)
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 SMALL = Limits(body_bytes=1000, header_bytes=2000, header_count=10, interim_answers=3)

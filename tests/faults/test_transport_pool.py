@@ -4,7 +4,13 @@ import asyncio
 import os
 
 import pytest
-from hostile import (
+
+from model_service.kernel.errors import ConnectFailed, UpstreamClosed
+from model_service.providers import transport as transport_module
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.endpoint import parse_endpoint
+from model_service.providers.transport import UpstreamResponse
+from tests.faults.hostile import (
     BRIEFLY,
     HELLO,
     OK,
@@ -18,12 +24,6 @@ from hostile import (
     serve,
     silent,
 )
-
-from model_service.kernel.errors import ConnectFailed, UpstreamClosed
-from model_service.providers import transport as transport_module
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.endpoint import parse_endpoint
-from model_service.providers.transport import UpstreamResponse
 
 
 async def test_connection_is_used_again() -> None:

@@ -5,7 +5,6 @@ import itertools
 import socket
 from dataclasses import dataclass
 
-from hostile import PATIENT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
@@ -14,6 +13,7 @@ from model_service.providers.connection import Connection
 from model_service.providers.exchange import Exchange
 from model_service.providers.messages import Limits
 from model_service.providers.response import open_response
+from tests.faults.hostile import PATIENT
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_", min_size=1, max_size=12)
 NAMES = TOKENS.map(lambda token: "X-" + token)

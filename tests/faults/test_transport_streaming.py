@@ -4,7 +4,10 @@ import asyncio
 import gzip
 
 import pytest
-from hostile import (
+
+from model_service.kernel.errors import UpstreamClosed
+from model_service.providers.exchange import HIGH_WATER
+from tests.faults.hostile import (
     BRIEFLY,
     OK,
     Wire,
@@ -15,9 +18,6 @@ from hostile import (
     silent,
     with_timeouts,
 )
-
-from model_service.kernel.errors import UpstreamClosed
-from model_service.providers.exchange import HIGH_WATER
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 # What asyncio asks the kernel for in one read (selector_events and sslproto: 256 KiB).

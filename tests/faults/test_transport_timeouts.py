@@ -5,7 +5,12 @@ import socket
 from collections.abc import Sequence
 
 import pytest
-from hostile import (
+
+from model_service.kernel.errors import UpstreamTimeout
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.endpoint import parse_endpoint
+from model_service.providers.transport import Timeouts
+from tests.faults.hostile import (
     BRIEFLY,
     HELLO,
     OK,
@@ -19,11 +24,6 @@ from hostile import (
     silent,
     with_timeouts,
 )
-
-from model_service.kernel.errors import UpstreamTimeout
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.endpoint import parse_endpoint
-from model_service.providers.transport import Timeouts
 
 
 async def phase_that_ran_out(server: Server, timeouts: Timeouts) -> str:

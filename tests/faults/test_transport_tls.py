@@ -5,8 +5,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-from authority import Authority
-from hostile import (
+
+from model_service.kernel.errors import ConnectFailed, UpstreamClosed
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.endpoint import Endpoint, parse_endpoint
+from model_service.providers.transport import Transport
+from tests.faults.authority import Authority
+from tests.faults.hostile import (
     OK,
     Wire,
     a_transport,
@@ -16,11 +21,6 @@ from hostile import (
     serve,
     with_timeouts,
 )
-
-from model_service.kernel.errors import ConnectFailed, UpstreamClosed
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.endpoint import Endpoint, parse_endpoint
-from model_service.providers.transport import Transport
 
 DEVELOPMENT = EgressPolicy(loopback_allowed=True)
 TO_LOOPBACK = resolving_to(["127.0.0.1"])

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from authority import Authority
-from hostile import (
+
+from model_service.kernel.errors import ConnectFailed, UpstreamClosed, UpstreamTimeout
+from model_service.providers.egress import EgressPolicy
+from model_service.providers.endpoint import parse_endpoint
+from tests.faults.authority import Authority
+from tests.faults.hostile import (
     BRIEFLY,
     HELLO,
     OK,
@@ -21,10 +25,6 @@ from hostile import (
     silent,
     with_timeouts,
 )
-
-from model_service.kernel.errors import ConnectFailed, UpstreamClosed, UpstreamTimeout
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.endpoint import parse_endpoint
 
 DEVELOPMENT = EgressPolicy(loopback_allowed=True)
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import pytest
-from ssrf_corpus import ALLOWED, FORBIDDEN, MALFORMED
 
 from model_service.kernel.errors import EgressRefused
 from model_service.providers.egress import EgressPolicy, resolve
 from model_service.providers.endpoint import parse_endpoint
+from tests.vectors.ssrf_corpus import ALLOWED, FORBIDDEN, MALFORMED
 
 PRODUCTION = EgressPolicy()
 PUBLIC = ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c")

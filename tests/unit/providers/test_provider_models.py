@@ -5,7 +5,12 @@ from itertools import count
 from typing import Any
 
 import pytest
-from provider_fakes import (
+
+from model_service.kernel.errors import InvalidInput, KeyRefused, ProviderUnreachable, ServiceError
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import Provider
+from model_service.providers.registry import MOST_PAGES, SPECS
+from tests.unit.providers.provider_fakes import (
     HTML,
     KEY,
     SILENCE,
@@ -17,11 +22,6 @@ from provider_fakes import (
     pages,
     providers_at,
 )
-
-from model_service.kernel.errors import InvalidInput, KeyRefused, ProviderUnreachable, ServiceError
-from model_service.kernel.secret import Secret
-from model_service.kernel.types import Provider
-from model_service.providers.registry import MOST_PAGES, SPECS
 
 BRIEFLY = 0.1  # seconds
 

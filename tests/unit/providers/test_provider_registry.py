@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from provider_fakes import KEY, SILENCE, answering, http, providers_at
 
 import model_service.providers
 from model_service.kernel.errors import StartupFault
@@ -18,6 +17,7 @@ from model_service.providers.base import NO_KEY
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import SPECS, BaseUrls, Providers
 from model_service.providers.transport import Transport
+from tests.unit.providers.provider_fakes import KEY, SILENCE, answering, http, providers_at
 
 PACKAGE = Path(model_service.providers.__file__).parent
 GUIDE = Path(__file__).parents[3] / "docs" / "adding-a-provider.md"

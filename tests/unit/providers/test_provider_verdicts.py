@@ -4,18 +4,6 @@ from itertools import product
 from typing import Any
 
 import pytest
-from provider_fakes import (
-    HTML,
-    KEY,
-    SILENCE,
-    CannedServer,
-    answer,
-    answering,
-    endpoint_of,
-    gzipped,
-    http,
-    providers_at,
-)
 
 from model_service.kernel.errors import (
     ConnectFailed,
@@ -35,6 +23,18 @@ from model_service.providers.errors import (
     verdict_of_error,
 )
 from model_service.providers.registry import SPECS
+from tests.unit.providers.provider_fakes import (
+    HTML,
+    KEY,
+    SILENCE,
+    CannedServer,
+    answer,
+    answering,
+    endpoint_of,
+    gzipped,
+    http,
+    providers_at,
+)
 
 VALIDATED = [provider for provider, spec in SPECS.items() if spec.validates_keys]
 UNCHECKED = [provider for provider, spec in SPECS.items() if not spec.validates_keys]

@@ -6,7 +6,6 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from vault_fakes import AAD, keyring_of
 
 from model_service.kernel.errors import IntegrityFailure, InvalidInput
 from model_service.kernel.secret import Secret
@@ -23,6 +22,7 @@ from model_service.vault.envelope import (
     term_of,
 )
 from model_service.vault.primitives import aes_gcm_open
+from tests.unit.vault.vault_fakes import AAD, keyring_of
 
 DEK = bytes(range(32))
 OTHER_DEK = bytes(range(1, 33))

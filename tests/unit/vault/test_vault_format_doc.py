@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from vault_fakes import AAD, keyring_of
-
 from model_service.kernel.keyring import WrapRow
 from model_service.kernel.secret import Secret
 from model_service.vault.envelope import (
@@ -22,6 +20,7 @@ from model_service.vault.envelope import (
     open_envelope,
 )
 from model_service.vault.wrap import SCRYPT_ACCEPTED_N, ScryptParams, ScryptWrapper, wrap_aad
+from tests.unit.vault.vault_fakes import AAD, keyring_of
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "vault-format.md").read_text()
 

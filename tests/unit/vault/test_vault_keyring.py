@@ -4,19 +4,6 @@ from dataclasses import replace
 from typing import NoReturn
 
 import pytest
-from vault_fakes import (
-    AAD,
-    EMPTY,
-    OTHER_SECRET,
-    SECRET,
-    CountingScrypt,
-    MemoryKeyringStore,
-    keyring_of,
-    one_term_store,
-    rows_for,
-    wrapper_of,
-    wrapper_with,
-)
 
 from model_service.kernel.errors import (
     AlreadyExists,
@@ -33,6 +20,19 @@ from model_service.kernel.secret import Secret
 from model_service.vault import primitives, wrap
 from model_service.vault.envelope import term_of
 from model_service.vault.keyring import MAX_WRAPS, Keyring, TermKeys, open_keyring
+from tests.unit.vault.vault_fakes import (
+    AAD,
+    EMPTY,
+    OTHER_SECRET,
+    SECRET,
+    CountingScrypt,
+    MemoryKeyringStore,
+    keyring_of,
+    one_term_store,
+    rows_for,
+    wrapper_of,
+    wrapper_with,
+)
 
 KEY = Secret("sk-a-user's-key")
 THIRD_SECRET = Secret("a third secret, long enough by far to be taken")

@@ -6,7 +6,6 @@ from unittest.mock import create_autospec
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from vault_fakes import OTHER_SECRET, SECRET, wrapper_of, wrapper_with
 
 from model_service.kernel.errors import (
     IntegrityFailure,
@@ -18,6 +17,7 @@ from model_service.kernel.keyring import WrapRow
 from model_service.kernel.secret import Secret
 from model_service.vault import primitives, wrap
 from model_service.vault.wrap import ScryptParams, ScryptWrapper, require_strong, wrap_aad
+from tests.unit.vault.vault_fakes import OTHER_SECRET, SECRET, wrapper_of, wrapper_with
 
 DEK = Secret(bytes(range(32)))
 BOUNDS: dict[str, Any] = {"n": 2**17, "r": 8, "p": 1, "salt": "00" * 16}
