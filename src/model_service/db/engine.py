@@ -107,6 +107,6 @@ def is_passing(error: BaseException) -> bool:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_PASSING_CLASSES) or state in _PASSING_CODES
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return True
     return isinstance(error, OSError | TimeoutError | PoolTimeout)
