@@ -22,17 +22,16 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from model_service import __version__
-from model_service.app import application
-from model_service.catalog.service import ModelService
+from model_service.app import assemble
 from model_service.cli import commands
 from model_service.db.engine import create_engine
 from model_service.db.uow import Database
 from model_service.http.auth import Access, GuardedRoute
 from model_service.http.documentation import openapi
-from model_service.http.metrics import Metrics
+from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
-from model_service.keys.service import KeyService
 from model_service.settings import Settings
+from model_service.vault.keyring import Keyring
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- settings:begin -->", "<!-- settings:end -->"
@@ -76,13 +75,7 @@ def described_application() -> FastAPI:
     """The application in production mode, for looking at its routes; it cannot serve any."""
     settings = Settings.model_construct()
     nowhere = Database(create_engine(Secret("postgresql://nowhere/none")))
-    return application(
-        settings,
-        Metrics(version=__version__),
-        nowhere,
-        cast("ModelService", None),
-        cast("KeyService", None),
-    )
+    return assemble(settings, nowhere, cast("Keyring", None), Redactor()).app
 
 
 def settings_table() -> str:

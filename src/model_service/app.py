@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
@@ -27,7 +27,7 @@ from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock
 from model_service.keys.api import router as keys_router
-from model_service.keys.service import KeyObservers, KeyService
+from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
@@ -119,18 +119,30 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
         SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
     """
     run_self_test()
-    providers, transport = build_providers(settings)
     database = Database(create_engine(database_url))
     try:
         keyring = await open_vault(settings, database)
+        return assemble(settings, database, keyring, redactor)
     except BaseException:
         await database.close()
         raise
+
+
+def assemble(
+    settings: Settings, database: Database, keyring: Keyring, redactor: Redactor
+) -> Service:
+    """The parts, wired. Nothing is connected or asked before the first request.
+
+    Raises:
+        StartupFault: a setting does not hold.
+    """
+    providers, transport = build_providers(settings)
     metrics = Metrics(version=__version__)
     clock = SystemClock()
+    sealer = Sealer(keyring)
     keys = KeyService(
         SqlKeyStore(database, clock),
-        keyring,
+        sealer,
         providers,
         clock,
         KeyObservers(
@@ -142,7 +154,22 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
         ),
     )
     models = ModelService(SqlModelStore(database), keys, providers, clock, PriceBook())
-    app = application(settings, metrics, database, models, keys)
+
+    async def migrated() -> None:
+        if await database.revision() != SCHEMA_REVISION:
+            raise Unavailable("The database is at another migration")
+
+    async def vault_opens() -> None:
+        sealer.check()
+
+    checks = {"database": database.ping, "migrations": migrated, "keyring": vault_opens}
+    app = application(
+        settings,
+        metrics,
+        operations.router(version=__version__, checks=checks, metrics=metrics),
+        models_router(models),
+        keys_router(keys),
+    )
     return Service(app, database, models, keys, providers, transport)
 
 
@@ -195,14 +222,8 @@ def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
     return partial(open_legacy, secret)
 
 
-def application(
-    settings: Settings,
-    metrics: Metrics,
-    database: Database,
-    models: ModelService,
-    keys: KeyService,
-) -> FastAPI:
-    """The routes over the services. Nothing is connected or called before the first request."""
+def application(settings: Settings, metrics: Metrics, *routers: APIRouter) -> FastAPI:
+    """The routes behind the edge, with the documentation of themselves."""
     app = FastAPI(
         title="Model Service",
         version=__version__,
@@ -215,21 +236,7 @@ def application(
     problem.install(app)
     guard = None if settings.is_production else BrowserGuard()
     app.add_middleware(Edge, metrics=metrics, guard=guard)
-
-    async def migrated() -> None:
-        if await database.revision() != SCHEMA_REVISION:
-            raise Unavailable("The database is at another migration")
-
-    async def keyring() -> None:
-        keys.check_vault()
-
-    checks = {"database": database.ping, "migrations": migrated, "keyring": keyring}
-    for router in (
-        operations.router(version=__version__, checks=checks, metrics=metrics),
-        documentation(app, version=__version__),
-        models_router(models),
-        keys_router(keys),
-    ):
+    for router in (*routers, documentation(app, version=__version__)):
         # The routes themselves, not the routers: one step less to each request.
         app.router.routes.extend(router.routes)
     return app

@@ -18,6 +18,7 @@ drawing with the classes.
     ├── TooManyRequests
     ├── Unavailable
     │   ├── DatabaseUnavailable
+    │   ├── AuditUnavailable
     │   └── ProviderUnreachable
     ├── VaultError
     │   ├── IntegrityFailure
@@ -150,6 +151,12 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached right now"""
 
     code = "database_unavailable"
+
+
+class AuditUnavailable(Unavailable):
+    """The audit trail cannot be written right now, so this cannot be done"""
+
+    code = "audit_unavailable"
 
 
 class ProviderUnreachable(Unavailable):

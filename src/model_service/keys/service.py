@@ -53,23 +53,45 @@ class KeyObservers:
     on_verdict: Callable[[Provider, Verdict], None]
 
 
+class Sealer:
+    """Seals key values to their rows, and opens them again. The one user of the vault here."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def seal(self, key: ProviderKey, value: Secret[str]) -> SealedKey:
+        """The key with its ciphertext, bound to id, user, provider, version and endpoint."""
+        return SealedKey(key, self._keyring.seal(_binding(key), value))
+
+    def open(self, sealed: SealedKey) -> Secret[str]:
+        """The value. Raises `IntegrityFailure` when row or ciphertext was altered or moved."""
+        return self._keyring.open(sealed.encrypted_key, _binding(sealed.key))
+
+    def check(self) -> None:
+        """Seal and open a record, to show that the keyring works. Raises `VaultError`."""
+        nobody = AssociatedData(
+            record_id=UUID(int=0), user_id="", provider="", key_version=0, endpoint_origin=""
+        )
+        self._keyring.open(self._keyring.seal(nobody, Secret("check")), nobody)
+
+
 class KeyService:
     """The use cases of provider keys."""
 
     def __init__(
         self,
         store: KeyStore,
-        keyring: Keyring,
+        sealer: Sealer,
         gate: ProviderGate,
         clock: Clock,
         observers: KeyObservers,
     ) -> None:
         self._store = store
-        self._keyring = keyring
+        self._sealer = sealer
         self._gate = gate
         self._clock = clock
         self._observers = observers
-        self._desk = RevealDesk(store, self._open, clock, observers.on_value, self._alarm)
+        self._desk = RevealDesk(store, sealer.open, clock, observers.on_value, self._alarm)
 
     async def create(self, new: NewKey, *, validate: bool = True) -> ProviderKey:
         """Check a key with its provider, then store it encrypted.
@@ -110,7 +132,7 @@ class KeyService:
             expires_at=new.expires_at,
             validated_at=now if validate and new.provider not in UNCHECKED else None,
         )
-        await self._store.add(self._seal(key, new.value))
+        await self._store.add(self._sealer.seal(key, new.value))
         log.info("key created", key_id=str(key.id), provider=key.provider.value)
         return key
 
@@ -124,7 +146,7 @@ class KeyService:
         self._observers.on_value(value.reveal())
         check_value(key.provider, value)
         metadata = self._checked_metadata(key.provider, key.metadata)
-        await self._store.add(self._seal(replace(key, metadata=metadata), value))
+        await self._store.add(self._sealer.seal(replace(key, metadata=metadata), value))
 
     async def get(self, key_id: UUID) -> ProviderKey:
         """One key, without its value.
@@ -221,17 +243,6 @@ class KeyService:
             raise NotFound("No such key")
         log.info("key deleted", key_id=str(key_id))
 
-    def check_vault(self) -> None:
-        """Seal and open a record, to show that the keyring works.
-
-        Raises:
-            VaultError: it does not.
-        """
-        nobody = AssociatedData(
-            record_id=UUID(int=0), user_id="", provider="", key_version=0, endpoint_origin=""
-        )
-        self._keyring.open(self._keyring.seal(nobody, Secret("check")), nobody)
-
     async def close(self) -> None:
         """Finish what is under way."""
         await self._desk.close()
@@ -258,7 +269,7 @@ class KeyService:
             updated_at=now,
         )
         replaced = await self._store.replace(
-            self._seal(after, value), was_version=before.key_version
+            self._sealer.seal(after, value), was_version=before.key_version
         )
         return await self._unless_lost(key_id, replaced)
 
@@ -298,15 +309,9 @@ class KeyService:
             raise InvalidInput(errors=[FieldFault("metadata.endpoint", "must be a string")])
         return {**metadata, ENDPOINT: self._gate.checked_endpoint(provider, endpoint)}
 
-    def _seal(self, key: ProviderKey, value: Secret[str]) -> SealedKey:
-        return SealedKey(key, self._keyring.seal(_binding(key), value))
-
-    def _open(self, sealed: SealedKey) -> Secret[str]:
-        return self._keyring.open(sealed.encrypted_key, _binding(sealed.key))
-
     def _open_or_alarm(self, sealed: SealedKey) -> Secret[str]:
         try:
-            value = self._open(sealed)
+            value = self._sealer.open(sealed)
         except Exception:
             self._alarm(sealed.key.id)
             raise
