@@ -6,7 +6,7 @@ from model_service.db.tables.keyring import keyring_term_keys, keyring_terms, ke
 from model_service.db.tables.keys import api_keys
 
 #: The newest migration; a process that finds it in the database need not load Alembic.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0007"
 
 __all__ = [
     "SCHEMA_REVISION",
