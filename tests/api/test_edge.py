@@ -32,7 +32,17 @@ async def test_an_unknown_route_and_a_wrong_method_have_the_one_shape(
     assert_problem(await client.get("/api/models/"), 404, "/api/models/")
     wrong = await client.patch("/api/models", json={})
     assert_problem(wrong, 405, "/api/models")
-    assert set(wrong.headers["allow"].split(", ")) <= {"GET", "POST"}
+    assert wrong.headers["allow"] == "GET, HEAD, POST"
+    one = await client.post("/api/api-keys/01890000-0000-7000-8000-000000000000")
+    assert one.headers["allow"] == "DELETE, GET, HEAD, PUT"
+
+
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:
+    for path in ("/api/health", "/api/models"):
+        got, head = await client.get(path), await client.head(path)
+        assert head.status_code == got.status_code == 200
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert (await client.head("/api/nothing")).status_code == 404
 
 
 @pytest.mark.parametrize("given", ["abc-123", "a.b:c_d", "x" * 128])

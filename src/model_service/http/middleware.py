@@ -105,7 +105,7 @@ class _Exchange:
             elif _declared_length(scope) > MAX_BODY:
                 await self._answer(413, PayloadTooLarge.code, PayloadTooLarge().message)
             else:
-                await self._app(scope, self.receive, self.send)
+                await self._app(self._inner_scope(), self.receive, self.send)
         except Exception as error:  # noqa: BLE001 - the last resort: logged once, answered without detail
             self._log_failure(error)
             if not self._status:
@@ -113,6 +113,12 @@ class _Exchange:
         finally:
             self._metrics.in_flight.dec()
             self._record()
+
+    def _inner_scope(self) -> Scope:
+        # HEAD is GET without the body, which the server leaves out (RFC 9110, section 9.3.2).
+        if self._scope["method"] == "HEAD":
+            self._scope = {**self._scope, "method": "GET"}
+        return self._scope
 
     async def receive(self) -> Message:
         message = await self._receive()

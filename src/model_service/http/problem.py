@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from model_service.kernel import errors as e
 from model_service.kernel.errors import FieldFault, ServiceError
@@ -136,7 +137,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code
     code = _HTTP_CODES.get(status, "error")
     message = HTTPStatus(status).phrase
-    return _answer(request, status, code, message, dict(error.headers or {}))
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods_at(request))
+    return _answer(request, status, code, message, headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods that the path has (RFC 9110, section 10.2.1); HEAD goes with GET."""
+    methods: set[str] = set()
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _field_fault(location: Sequence[int | str], kind: str, message: str) -> FieldFault:

@@ -24,12 +24,15 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
+        request_id = str(uuid7())
         content = problem.body(
-            400, "bad_request", "The request is not valid HTTP", path="", request_id=str(uuid7())
+            400, "bad_request", "The request is not valid HTTP", path="", request_id=request_id
         )
         head = (
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n" % len(content)
+            b"content-length: %d\r\nx-request-id: %s\r\ncache-control: no-store\r\n"
+            b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+            % (len(content), request_id.encode())
         )
         self.transport.write(head + content)
         self.transport.close()

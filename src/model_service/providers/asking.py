@@ -58,11 +58,19 @@ def _timeouts(seconds: float) -> Timeouts:
 
 
 def _parsed(body: bytes) -> object:
-    """The body's JSON value; None when it is none.
+    """The body's JSON value, an empty object for none; None for what no API answers with.
 
-    orjson refuses what is nested deeper than 1,024 levels.
+    That is a page of HTML, as proxies and captive portals send it, bytes that are no text, and
+    JSON that orjson refuses, nested deeper than 1,024 levels.
     """
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        text = body.decode().lstrip()
+    except UnicodeDecodeError:
         return None
+    if text.startswith("<"):
+        return None
+    try:
+        document: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None if text.startswith(("{", "[")) else {}
+    return {} if document is None else document

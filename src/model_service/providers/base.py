@@ -46,7 +46,8 @@ class Question:
 class Answer:
     """What a provider answered, as far as it was read.
 
-    `document` is the parsed body: None when it is no JSON, or when the status says enough.
+    `document` is the parsed body, empty for plain text or nothing: None when it is no API's,
+    as a page of HTML is not, or when the status says enough.
     It may repeat the key, so nothing of it goes into a message or a log. `retry_after` is in
     seconds.
     """

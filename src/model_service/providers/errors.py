@@ -43,13 +43,13 @@ def verdict_by_status(status: int) -> Verdict | None:
 def verdict_of_answer(answer: Answer, dialect: Dialect) -> Verdict:
     """What an answer tells of the key it was asked with.
 
-    Every provider here answers in JSON objects, so a page of HTML with status 200, as proxies
-    and captive portals send it, says nothing.
+    The status tells it, and where providers differ the dialect; a page of HTML with status 200,
+    as proxies and captive portals send it, is no provider's answer and tells nothing.
     """
     by_status = verdict_by_status(answer.status)
     if by_status is not None:
         return by_status
-    if not isinstance(answer.document, dict):
+    if answer.document is None:
         return Verdict.UNEXPECTED_ANSWER
     return Verdict.VALID if answer.is_success else dialect.judge(answer)
 
@@ -75,8 +75,8 @@ def listing_error(
     if verdict is Verdict.VALID and answer.status == 403:
         # Asking again is of no use; somebody has to give the key more rights.
         return KeyRefused(
-            f"Provider '{provider}' knows the stored key ({verdict.value}) but does not let it "
-            "list models"
+            f"Provider '{provider}' knows the stored key but does not let it list models "
+            "(restricted)"
         )
     if verdict is Verdict.VALID:  # a good key, but this is no way to answer the question
         verdict = Verdict.UNEXPECTED_ANSWER

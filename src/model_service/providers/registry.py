@@ -73,7 +73,7 @@ SPECS: Final[Mapping[Provider, ProviderSpec]] = MappingProxyType(
 #: Seconds for asking about a key, everything included (API.md, "How each provider is asked").
 VALIDATION_SECONDS: Final = 5.0
 #: Seconds for a whole listing, all its pages included.
-LISTING_SECONDS: Final = 30.0
+LISTING_SECONDS: Final = 10.0
 #: At a thousand models a page no provider needs more.
 MOST_PAGES: Final = 20
 

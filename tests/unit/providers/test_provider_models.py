@@ -159,7 +159,7 @@ async def test_a_key_that_may_not_list_is_not_asked_about_again(provider: Provid
     async with answering(http(403, {"error": {"message": "Missing scopes"}})) as server:
         error = await failure_of(provider, server)
     assert isinstance(error, KeyRefused)
-    assert "(valid) but does not let it list models" in error.message
+    assert "does not let it list models (restricted)" in error.message
 
 
 @pytest.mark.parametrize(

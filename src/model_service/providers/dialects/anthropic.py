@@ -62,7 +62,7 @@ class Anthropic:
         kind, message = answer.error.get("type"), answer.error.get("message")
         match answer.status:
             case 400:
-                known = isinstance(kind, str)
+                known = True
             case 403:
                 known = kind == "permission_error"
             case 404:

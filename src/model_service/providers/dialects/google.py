@@ -44,7 +44,7 @@ class Google:
 
         Other 400s, as for a country that is not served, say nothing of the key.
         """
-        if answer.status == 403 or (answer.status == 400 and _KEY_INVALID in _reasons(answer)):
+        if answer.status == 403 or (answer.status == 400 and _names_bad_key(answer)):
             return Verdict.INVALID
         return Verdict.UNEXPECTED_ANSWER
 
@@ -64,16 +64,15 @@ class Google:
         return ModelPage(models, cursor(token) if token else None)
 
 
-def _reasons(answer: Answer) -> set[object]:
-    """The `reason` of each ErrorInfo among the error's details."""
-    details = answer.error.get("details")
-    return {
+def _names_bad_key(answer: Answer) -> bool:
+    """Whether the error says so, in an ErrorInfo among its details or in plain words."""
+    details, message = answer.error.get("details"), answer.error.get("message")
+    reasons = [
         detail.get("reason")
         for detail in (details[:_MOST_DETAILS] if isinstance(details, list) else ())
-        if isinstance(detail, dict)
-        and detail.get("@type") == _ERROR_INFO
-        and isinstance(detail.get("reason"), str)
-    }
+        if isinstance(detail, dict) and detail.get("@type") == _ERROR_INFO
+    ]
+    return _KEY_INVALID in reasons or (isinstance(message, str) and _KEY_INVALID in message)
 
 
 def _methods(entry: Entry) -> frozenset[str]:
