@@ -33,7 +33,7 @@ from model_service.keys.domain import (
     key_prefix,
 )
 from model_service.keys.reveal import RevealDesk
-from model_service.vault.envelope import AssociatedData
+from model_service.vault.envelope import AssociatedData, ciphertext_sha256, term_of
 from model_service.vault.keyring import Keyring
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,10 @@ class Sealer:
     def open(self, sealed: SealedKey) -> Secret[str]:
         """The value. Raises `IntegrityFailure` when row or ciphertext was altered or moved."""
         return self._keyring.open(sealed.encrypted_key, _binding(sealed.key))
+
+    def mark(self, sealed: SealedKey) -> tuple[str, int]:
+        """The ciphertext's SHA-256 and its term, by which the audit trail knows it."""
+        return ciphertext_sha256(sealed.encrypted_key), term_of(sealed.encrypted_key)
 
     def check(self) -> None:
         """Seal and open a record, to show that the keyring works. Raises `VaultError`."""
