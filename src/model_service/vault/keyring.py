@@ -1,12 +1,13 @@
 """The keyring: the data keys of every term, and how a process comes to hold them."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from typing_extensions import override
 
 from model_service.kernel.errors import (
-    AlreadyExists,
     Conflict,
     IntegrityFailure,
     KeyringCorrupt,
@@ -22,6 +23,7 @@ from model_service.kernel.keyring import (
     TermState,
     WrapRow,
 )
+from model_service.kernel.sealed import term_prefix
 from model_service.kernel.secret import Secret
 from model_service.vault.encoding import decode_text, encode_text
 from model_service.vault.envelope import (
@@ -66,7 +68,8 @@ class Keyring:
 
     def __init__(self, wrapper: KeyWrapper, terms: TermKeys) -> None:
         self._wrapper = wrapper
-        self._terms = terms
+        self._hold(terms)
+        self._seals: Counter[int] = Counter()
 
     @override
     def __repr__(self) -> str:
@@ -93,7 +96,9 @@ class Keyring:
         Raises `InvalidInput` when either holds lone surrogates.
         """
         active, _, deks = self._terms
-        return seal_envelope(deks[active].reveal(), active, aad, encode_text(plaintext)).text()
+        text = seal_envelope(deks[active].reveal(), active, aad, encode_text(plaintext)).text()
+        self._seals[active] += 1
+        return text
 
     def open(self, stored: str, aad: AssociatedData) -> Secret[str]:
         """The plaintext of a stored record, under the term the record names and no other.
@@ -109,54 +114,53 @@ class Keyring:
             raise IntegrityFailure("A stored record belongs to an unknown term")
         return decode_text(open_envelope(dek.reveal(), envelope.term, envelope, aad))
 
+    @property
+    def newest_term(self) -> int:
+        """The last term whose records this process opens."""
+        return max(self._terms.deks)
+
+    def knows_terms_of(self, stored: Iterable[str]) -> bool:
+        """Whether this process has heard of the term of each record, as far as it has one."""
+        return all(text.startswith(self._prefixes) for text in stored)
+
+    def take_seals(self) -> Mapping[int, int]:
+        """How many records were sealed under each term since this was last asked."""
+        taken, self._seals = self._seals, Counter()
+        return taken
+
+    def give_back(self, seals: Mapping[int, int]) -> None:
+        """Count these again: they were taken but could not be noted."""
+        self._seals.update(seals)
+
     async def reload(self, store: KeyringStore) -> None:
         """Take in terms other processes added, activated or destroyed; costs no scrypt.
 
         Raises `SecretMismatch` when this process's wrap was deleted meanwhile.
         """
         async with store.exclusive() as session:
-            rows = await session.load()
-        self._terms = await _unwrap_terms(rows, self._wrapper)
+            await self.take_in(await session.load())
 
-    async def add_term(self, store: KeyringStore) -> int:
-        """Make a new term the active one and give its number; the former stays for decrypting.
+    async def take_in(self, rows: KeyringRows) -> None:
+        """As `reload`, from rows that were loaded already."""
+        self._hold(await _unwrap_terms(rows, self._wrapper))
 
-        Raises `Conflict` while the keyring has a second wrap, which this process cannot wrap
-        the new data key under.
+    def _hold(self, terms: TermKeys) -> None:
+        self._terms = terms
+        self._prefixes = tuple(term_prefix(term) for term in terms.states)
+
+    async def keys_under(self, wrapper: KeyWrapper) -> tuple[TermKeyRow, ...]:
+        """Every data key this process holds, wrapped under another wrapper."""
+        deks = self._terms.deks.items()
+        return tuple([await wrapped_key(term, dek, wrapper) for term, dek in deks])
+
+    async def fresh_key(self, term: int) -> TermKeyRow:
+        """A data key made for a new term, under this process's wrap.
+
+        Raises `Conflict` when there are no numbers left.
         """
-        async with store.exclusive() as session:
-            before = await session.load()
-            if [wrap.wrap_id for wrap in before.wraps] != [self.wrap_id]:
-                raise Conflict("The master secret is being rotated; finish that first")
-            current = await _unwrap_terms(before, self._wrapper)
-            term = max(current.states) + 1
-            await session.set_term_state(current.active, TermState.DECRYPT_ONLY)
-            await _store_new_term(session, term, self._wrapper)
-            after = await session.load()
-        self._terms = await _unwrap_terms(after, self._wrapper)
-        return term
-
-    async def add_wrap(self, store: KeyringStore, secret: Secret[str]) -> str:
-        """Wrap every data key under `secret` too and give the new wrap's id.
-
-        The wraps stored before stay valid. Costs one scrypt and one for each of them. Raises
-        `StartupFault` for a short secret, `AlreadyExists` when it opens the keyring already,
-        `Conflict` when the keyring has as many wraps as it may have.
-        """
-        require_strong(secret, "The new ENCRYPTION_SECRET")
-        added = await ScryptWrapper.create(secret)
-        async with store.exclusive() as session:
-            rows = await session.load()
-            if len(rows.wraps) >= MAX_WRAPS:
-                raise Conflict("The keyring has too many wraps; finish the rotation first")
-            if await _wrapper_for(rows, secret) is not None:
-                raise AlreadyExists("This secret opens the keyring already")
-            terms = await _unwrap_terms(rows, self._wrapper)
-            await session.add_wrap(added.row())
-            await session.add_term_keys(
-                tuple([await _wrapped(term, dek, added) for term, dek in terms.deks.items()])
-            )
-        return added.wrap_id
+        if term > MAX_U32:
+            raise Conflict("The keyring has no term numbers left")
+        return await wrapped_key(term, Secret(os.urandom(KEY_BYTES)), self._wrapper)
 
 
 async def open_keyring(
@@ -181,9 +185,9 @@ async def open_keyring(
         rows = await session.load()
         if not rows.wraps:
             return await _first_keyring(session, rows, secret)
-    wrapper = await _wrapper_for(rows, secret)
+    wrapper = await wrapper_for(rows, secret)
     if wrapper is None and previous is not None:
-        wrapper = await _wrapper_for(rows, previous)
+        wrapper = await wrapper_for(rows, previous)
     if wrapper is None:
         raise SecretMismatch(
             "ENCRYPTION_SECRET does not match the keyring in the database: start with the secret"
@@ -201,23 +205,18 @@ async def _first_keyring(
         raise KeyringCorrupt("keyring corrupt: terms are stored without a wrap")
     wrapper = await ScryptWrapper.create(secret)
     await session.add_wrap(wrapper.row())
-    await _store_new_term(session, 1, wrapper)
+    first = await wrapped_key(1, Secret(os.urandom(KEY_BYTES)), wrapper)
+    await session.add_term(TermRow(1, TermState.ACTIVE), (first,))
     return Keyring(wrapper, await _unwrap_terms(await session.load(), wrapper))
 
 
-async def _store_new_term(session: KeyringSession, term: int, wrapper: KeyWrapper) -> None:
-    if term > MAX_U32:
-        raise Conflict("The keyring has no term numbers left")
-    dek = Secret(os.urandom(KEY_BYTES))
-    await session.add_term(TermRow(term, TermState.ACTIVE), (await _wrapped(term, dek, wrapper),))
-
-
-async def _wrapped(term: int, dek: Secret[bytes], wrapper: KeyWrapper) -> TermKeyRow:
+async def wrapped_key(term: int, dek: Secret[bytes], wrapper: KeyWrapper) -> TermKeyRow:
+    """What is stored of a term's data key under one wrap."""
     wrapped = await wrapper.wrap(dek, wrap_aad(wrapper.wrap_id, term))
     return TermKeyRow(term, wrapper.wrap_id, wrapped)
 
 
-async def _wrapper_for(rows: KeyringRows, secret: Secret[str]) -> KeyWrapper | None:
+async def wrapper_for(rows: KeyringRows, secret: Secret[str]) -> KeyWrapper | None:
     """The wrapper of the newest wrap that belongs to `secret`, if any does.
 
     Every wrap's parameters are checked before the first is derived.
