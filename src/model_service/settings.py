@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    AliasChoices,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -71,11 +70,13 @@ class Settings(BaseSettings):
     environment: Annotated[
         Environment,
         BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
-        Field(
-            validation_alias=AliasChoices("ENVIRONMENT", "NODE_ENV"),
-            description="`development` or `production`; `NODE_ENV` is an alias",
-        ),
+        Field(description="`development` or `production`"),
     ] = Environment.DEVELOPMENT
+    node_env: Annotated[
+        Environment | None,
+        BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
+        Field(description="the same under the name that Node.js uses; `ENVIRONMENT` wins"),
+    ] = None
     port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 3004
     host: Annotated[
         str,
@@ -161,6 +162,9 @@ def examine(env_file: Path | None = Path(".env")) -> tuple[Settings, list[str]]:
 
 def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]]:
     settings, faults = _parse(env_file)
+    # Whatever names ENVIRONMENT, a file too, wins over a NODE_ENV that some shell has set.
+    if settings.node_env is not None and "environment" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"environment": settings.node_env})
     settings = _with_secret_file(settings, faults)
     settings = _with_host(settings, faults)
     if settings.is_production:

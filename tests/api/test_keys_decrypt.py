@@ -151,6 +151,7 @@ async def test_one_bad_record_does_not_hold_up_the_others_of_its_batch(
         {"encrypted_key": ""},
         {"encrypted_key": "AAAA"},
         {"encrypted_key": "not base64!"},
+        {"metadata": {"endpoint": "https://[broken"}},
     ],
 )
 async def test_a_row_tampered_with_does_not_open(

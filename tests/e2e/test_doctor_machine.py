@@ -171,14 +171,14 @@ def test_hints_for_production_are_given_in_production_alone() -> None:
 def test_a_hint_for_production(
     values: dict[str, Any], cores: int, check: str, state: State
 ) -> None:
-    settings = given(ENVIRONMENT=Environment.PRODUCTION, host="0.0.0.0", **values)  # noqa: S104
+    settings = given(environment=Environment.PRODUCTION, host="0.0.0.0", **values)  # noqa: S104
     findings = {f.check: f for f in doctor_machine.production(settings, cores)}
     assert findings[check].state is state
 
 
 def test_a_public_address_comes_with_advice_on_tls() -> None:
     def advice(host: str) -> str | None:
-        settings = given(ENVIRONMENT=Environment.PRODUCTION, host=host)
+        settings = given(environment=Environment.PRODUCTION, host=host)
         findings = {f.check: f for f in doctor_machine.production(settings, 1)}
         return findings["tls"].remedy
 

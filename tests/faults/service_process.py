@@ -109,6 +109,10 @@ class ServiceProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it unless it has ended."""
         self.client.close()
         if self.process is not None and self.process.poll() is None:
             self.stop()

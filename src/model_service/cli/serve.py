@@ -24,7 +24,7 @@ from model_service.app import Service, build, configure_logging, load_settings
 from model_service.cli.database import Location, located
 from model_service.db.engine import display_host
 from model_service.db.migrate import migrate
-from model_service.http.server import GRACE, bind, make_server
+from model_service.http.server import GRACE, bind, limit_resources, make_server
 from model_service.kernel.errors import ServiceError, StartupFault
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
@@ -46,6 +46,7 @@ def run() -> None:
     """Check everything, bring the database up to date, then serve until told to stop."""
     settings = load_settings()
     redactor = configure_logging(settings)
+    limit_resources()
     with _stopping_cleanly(), located(settings) as location:
         if settings.workers == 1:
             uvloop.run(_start_and_serve(settings, location, redactor))
@@ -120,6 +121,7 @@ def _work(listener: socket.socket) -> None:
     try:
         settings = load_settings()
         redactor = configure_logging(settings)
+        limit_resources()
         with _stopping_cleanly(), located(settings) as location:
             uvloop.run(_serve_on(listener, settings, location, redactor))
     except ServiceError as error:

@@ -14,11 +14,12 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -83,6 +84,8 @@ class EmbeddedPostgres:
                 log.debug("embedded database stays up for another process")
             else:
                 self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w")
+                with suppress(OSError):
+                    self._socket_dir().rmdir()
             os.close(self._users_lock)
             self._users_lock = None
 
@@ -95,14 +98,14 @@ class EmbeddedPostgres:
         missing_since: float | None = None
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
-            if self._is_running():
-                missing_since = None
-                continue
-            missing_since = missing_since or time.monotonic()
-            if time.monotonic() - missing_since < _MISSING_GRACE:
-                continue
-            log.warning("the embedded database is gone; starting it again")
             try:
+                if self._is_running():
+                    missing_since = None
+                    continue
+                missing_since = missing_since or time.monotonic()
+                if time.monotonic() - missing_since < _MISSING_GRACE:
+                    continue
+                log.warning("the embedded database is gone; starting it again")
                 await asyncio.to_thread(self._start_again)
             except StartupFault as fault:
                 log.error("embedded database", reason=fault.message)
@@ -140,17 +143,17 @@ class EmbeddedPostgres:
         fresh.rename(self._data)
 
     def _start(self) -> None:
-        directory = self._socket_dir()
+        directory = self._checked_socket_dir()
         if not directory.exists():
             directory.mkdir(mode=0o700)
             if self._account:
                 os.chown(directory, self._account.pw_uid, self._account.pw_gid)
-        owner = self._account.pw_uid if self._account else os.geteuid()
-        if directory.stat().st_uid != owner:
-            raise StartupFault(f"{directory} belongs to another user; remove it")
         self._clear_lock_of_the_dead()
         server_log = self._data / "server.log"
-        options = f"-c listen_addresses='' -c unix_socket_directories='{directory}'"
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories='{directory}'"
+            " -c unix_socket_permissions=0700"
+        )
         try:
             self._run(
                 *("pg_ctl", "start", "-D", str(self._data), "-l", str(server_log), "-w"),
@@ -177,13 +180,36 @@ class EmbeddedPostgres:
             if state == "Z":
                 lock.unlink(missing_ok=True)
 
+    def _checked_socket_dir(self) -> Path:
+        """The socket's directory, if it is there: ours, closed to others, and no link.
+
+        Whoever else could put a socket there could pass for the database, and whoever reaches
+        the socket is its superuser.
+        """
+        directory = self._socket_dir()
+        try:
+            found = directory.lstat()
+        except FileNotFoundError:
+            return directory
+        closed = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+        if not closed or found.st_uid != self._owner():
+            raise StartupFault(
+                f"{directory} is not a directory of the database's account closed to others;"
+                " remove it"
+            )
+        return directory
+
+    def _owner(self) -> int:
+        return self._account.pw_uid if self._account else os.geteuid()
+
     def _is_running(self) -> bool:
         # Asked at its socket, not by the number in postmaster.pid: after a crash or in a
         # restarted container another process may have that number.
+        path = self._checked_socket_dir() / _SOCKET_NAME
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)
             try:
-                probe.connect(str(self._socket_dir() / _SOCKET_NAME))
+                probe.connect(str(path))
             except (TimeoutError, BlockingIOError):
                 return True  # there, but with a full queue
             except OSError:

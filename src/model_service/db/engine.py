@@ -92,6 +92,7 @@ def create_engine(
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
         pool_use_lifo=True,
+        hide_parameters=True,
         json_serializer=_dump_json,
         json_deserializer=orjson.loads,
     )
@@ -108,5 +109,6 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(state, str):
         return state.startswith(_PASSING_CLASSES) or state in _PASSING_CODES
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return True
+        # One of them says that a value does not fit its column, which no retry mends.
+        return not isinstance(error, ValueError)
     return isinstance(error, OSError | TimeoutError | PoolTimeout)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_service.http import problem
@@ -106,6 +107,8 @@ class _Exchange:
                 await self._answer(413, PayloadTooLarge.code, PayloadTooLarge().message)
             else:
                 await self._app(self._inner_scope(), self.receive, self.send)
+        except ClientDisconnect:
+            self._status = self._status or 499  # nginx's number for a client that has gone
         except Exception as error:  # noqa: BLE001 - the last resort: logged once, answered without detail
             self._log_failure(error)
             if not self._status:
@@ -160,7 +163,7 @@ class _Exchange:
         log.info(
             "request",
             method=self._scope["method"],
-            path=template if route else self._scope["path"],
+            path=template,
             status=self._status,
             duration_ms=round(seconds * 1000, 3),
             request_id=self.request_id,

@@ -30,6 +30,9 @@ STATUS: Mapping[type[ServiceError], int] = {
     e.EgressRefused: 400,
 }
 
+#: How many faults of one request are reported.
+MOST_FAULTS = 50
+
 #: Codes of the errors that the framework raises by itself.
 _HTTP_CODES = {
     400: "bad_request",
@@ -127,7 +130,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     faults = [
         _field_fault(fault["loc"], fault["type"], fault["msg"])
         for fault in (error.errors() if isinstance(error, RequestValidationError) else ())
-    ]
+    ][:MOST_FAULTS]
     return response(request, e.InvalidInput(errors=faults))
 
 

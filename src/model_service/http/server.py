@@ -1,16 +1,29 @@
 """The HTTP server: uvicorn, configured once, with every answer in the one error shape."""
 
+import asyncio
+import resource
 import socket
+from http import HTTPStatus
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from model_service.http import problem
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.types import uuid7
 
+log = structlog.get_logger(__name__)
+
+#: Seconds that a request's head, and after it its body, may take to arrive.
+HEAD_SECONDS = 15.0
+BODY_SECONDS = 30.0
+#: Largest head of a request, in bytes.
+MAX_HEAD = 65_536
+#: File descriptors kept for everything but clients: database, upstreams, files.
+RESERVED_DESCRIPTORS = 256
 #: Seconds that requests under way are given to finish when the service stops.
 GRACE = 25
 #: Seconds an idle connection is kept for the next request.
@@ -20,19 +33,93 @@ BACKLOG = 2048
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, except that it refuses malformed HTTP in the one error shape."""
+    """uvicorn's protocol with bounds, and with refusals in the one error shape.
+
+    A connection has `HEAD_SECONDS` to send its first request's head, and each further one
+    from its first byte, then `BODY_SECONDS` for the body; a head may have `MAX_HEAD` bytes.
+    Beyond `max_connections` new ones are closed at once, so that those there are go on.
+    """
+
+    max_connections = 10_000
+    _head_bytes = 0
+    _in_head = True
+    _timer: asyncio.TimerHandle | None = None
+    _refused = False
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            log.warning("too many connections; closing a new one", count=len(self.connections))
+            transport.abort()
+        else:
+            self._wait(HEAD_SECONDS)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        super().data_received(data)
+        # Counted here, since the parser hands a header over only when it is whole. What follows
+        # a complete head in the same piece is not part of one.
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._refuse(431, "headers_too_large", f"The head is larger than {MAX_HEAD} bytes")
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+        self._wait(HEAD_SECONDS)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._wait(BODY_SECONDS)
+        super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._timer = self.loop.call_later(seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(408, "request_timeout", "The request took too long to arrive")
 
     @override
     def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "bad_request", "The request is not valid HTTP")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer and close, unless an answer is already under way: then only close."""
+        self._refused = True
+        self._stop_waiting()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.close()
+            return
         request_id = str(uuid7())
-        content = problem.body(
-            400, "bad_request", "The request is not valid HTTP", path="", request_id=request_id
-        )
+        content = problem.body(status, code, message, path="", request_id=request_id)
         head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\nx-request-id: %s\r\ncache-control: no-store\r\n"
             b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
-            % (len(content), request_id.encode())
+            % (status, HTTPStatus(status).phrase.encode(), len(content), request_id.encode())
         )
         self.transport.write(head + content)
         self.transport.close()
@@ -62,6 +149,20 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     listener.set_inheritable(True)
     return listener
+
+
+def limit_resources() -> None:
+    """Let the process have as many connections as it may, and no core dump.
+
+    A core dump would hold the master secret and every data key.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    Protocol.max_connections = max(soft - RESERVED_DESCRIPTORS, soft // 2)
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:

@@ -1,5 +1,6 @@
 """Types that requests and responses are made of."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -50,6 +51,10 @@ class ResponseModel(BaseModel):
 
     model_config = ConfigDict(alias_generator=_camel, populate_by_name=True, frozen=True)
 
+
+_ISO_8601 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?"
+)
 
 Item = TypeVar("Item", bound=ResponseModel)
 
@@ -112,7 +117,7 @@ def _spelled_number(value: object) -> object:
 
 
 def _moment(value: object) -> object:
-    if isinstance(value, str) and not value.isdigit():
+    if isinstance(value, str) and _ISO_8601.fullmatch(value):
         return value
     raise ValueError("must be an ISO 8601 time such as 2026-01-31T12:00:00.000Z")
 
@@ -124,6 +129,8 @@ def _in_utc(value: datetime) -> datetime:
         moment = value.astimezone(UTC)
     except OverflowError:
         raise ValueError("is out of range") from None
+    if not 1970 <= moment.year <= 9998:
+        raise ValueError("must lie between the years 1970 and 9998")
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
