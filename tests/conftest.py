@@ -21,7 +21,12 @@ from sqlalchemy import text
 from model_service.db.embedded import running
 from model_service.db.engine import create_engine
 from model_service.db.migrate import migrate
-from model_service.db.tables import api_keys, models
+from model_service.db.tables import (
+    api_keys,
+    issued_keys,
+    models,
+    provider_admin_credentials,
+)
 from model_service.db.uow import Database
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
@@ -95,7 +100,9 @@ async def shared_database(database_url: Secret[str]) -> AsyncIterator[Database]:
 async def database(shared_database: Database) -> Database:
     """The shared database with empty tables; the keyring stays."""
     async with shared_database.transaction() as connection:
-        await connection.execute(text(f"TRUNCATE {models.name}, {api_keys.name}"))
+        tables = (models, api_keys, issued_keys, provider_admin_credentials)
+        names = ", ".join(table.name for table in tables)
+        await connection.execute(text(f"TRUNCATE {names} CASCADE"))
     return shared_database
 
 
@@ -117,7 +124,7 @@ def settings(shared_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) 
     """Production settings, with the stand-ins for providers."""
     return Settings(
         _env_file=None,  # type: ignore[call-arg]
-        ENVIRONMENT=Environment.PRODUCTION,
+        environment=Environment.PRODUCTION,
         data_dir=tmp_path_factory.mktemp("service"),
         encryption_secret=Secret(ENCRYPTION_SECRET),
         internal_secret=Secret(INTERNAL_SECRET),
