@@ -29,7 +29,11 @@ BEGIN
 END
 $$
 """
-_SEALED = {"api_keys": "encrypted_key"}
+_SEALED = {
+    "api_keys": "encrypted_key",
+    "api_key_versions": "encrypted_key",
+    "provider_admin_credentials": "sealed",
+}
 
 
 def _moment() -> DateTime:
