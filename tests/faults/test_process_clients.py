@@ -1,12 +1,10 @@
 """Hostile clients: endless heads, slow ones, too many of them. The others are still served."""
 
+import contextlib
 import resource
 import socket
 import time
-from contextlib import closing
 from pathlib import Path
-
-import pytest
 
 from model_service.http.server import HEAD_SECONDS, MAX_HEAD
 from tests.faults.service_process import PRODUCTION, ServiceProcess
@@ -40,11 +38,12 @@ def test_an_endless_head_is_cut_off_before_it_fills_the_memory(tmp_path: Path) -
         before = resident_kib(service)
         with connected(service) as client:
             client.sendall(b"GET /api/health HTTP/1.1\r\nhost: x\r\nx-endless: ")
-            sent = 0
-            with pytest.raises(OSError, match=r"reset|Broken pipe"):
-                while sent < 1000 * MAX_HEAD:
-                    sent += client.send(b"a" * 65_536)
-        assert sent < 1000 * MAX_HEAD
+            piece, pieces = b"a" * 65_536, 1000
+            with contextlib.suppress(ConnectionError):
+                while pieces:
+                    client.sendall(piece)
+                    pieces -= 1
+        assert pieces > 0, "the service took all of it"
         assert resident_kib(service) - before < 20_000
         assert service.client.get("/api/health").status_code == 200
 
@@ -66,7 +65,7 @@ def test_slow_clients_are_sent_away_and_do_not_keep_others_out(tmp_path: Path) -
         service = ServiceProcess(tmp_path, **PRODUCTION).start()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with closing(service):
+    with contextlib.closing(service):
         silent = [connected(service) for _ in range(100)]
         half = [connected(service) for _ in range(100)]
         for client in half:

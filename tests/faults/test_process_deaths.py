@@ -21,8 +21,10 @@ def key(name: str) -> dict[str, Any]:
     return {"userId": "u1", "provider": "CUSTOM", "keyName": name, "apiKey": f"value-of-{name}"}
 
 
-def store_until_it_fails(service: ServiceProcess, prefix: str) -> dict[str, str]:
-    """Ids and values of the keys whose storing was acknowledged."""
+def store_until_it_fails(
+    service: ServiceProcess, prefix: str, under_way: threading.Event
+) -> dict[str, str]:
+    """Ids and values of the keys whose storing was acknowledged; `under_way` from the first on."""
     acknowledged: dict[str, str] = {}
     index = 0
     with httpx.Client(base_url=service.client.base_url, headers=service.client.headers) as client:
@@ -34,18 +36,22 @@ def store_until_it_fails(service: ServiceProcess, prefix: str) -> dict[str, str]
                 return acknowledged
             if answer.status_code == 201:
                 acknowledged[answer.json()["id"]] = body["apiKey"]
+                under_way.set()
             index += 1
 
 
 def during_load(service: ServiceProcess, blow: Callable[[], None]) -> dict[str, str]:
     """Deal the blow while four clients store keys; gives what was acknowledged."""
     found: list[dict[str, str]] = []
-    threads = [
-        threading.Thread(target=lambda n=n: found.append(store_until_it_fails(service, f"c{n}")))
-        for n in range(4)
-    ]
+    under_way = threading.Event()
+
+    def store(number: int) -> None:
+        found.append(store_until_it_fails(service, f"c{number}", under_way))
+
+    threads = [threading.Thread(target=store, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
+    assert under_way.wait(60)
     blow()
     for thread in threads:
         thread.join()
