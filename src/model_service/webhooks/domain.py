@@ -130,10 +130,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where a delivery stands after an attempt; `due_at` is the next one's time."""
+    """Where a delivery stands after an attempt; `due_at` is when the next one is.
+
+    `disables` says why the webhook is to be switched off, if it is.
+    """
 
     state: DeliveryState
     due_at: datetime
+    disables: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +196,10 @@ class WebhookStore(Protocol):
         """A webhook's log, newest event first, those older than the event `before`."""
         ...
 
-    async def log_test(self, webhook_id: UUID, event: Event, attempt: Attempt) -> None:
-        """Store an event that was sent to one webhook alone, and what came of it."""
+    async def log_test(
+        self, webhook_id: UUID, event: Event, attempt: Attempt, settlement: Settlement
+    ) -> bool:
+        """Log an event that was sent to one webhook alone; False when that is gone meanwhile."""
         ...
 
 
@@ -218,12 +224,11 @@ class Outbox(Protocol):
         """Log an attempt and what follows; False when the claim was lost meanwhile."""
         ...
 
-    async def disable(self, webhook_id: UUID, reason: str, now: datetime) -> None:
-        """Switch a webhook off."""
-        ...
+    async def sweep(self, *, give_up_before: datetime, forget_before: datetime) -> int:
+        """Give up deliveries of events older than the one, forget events older than the other.
 
-    async def sweep(self, *, unfinished_since: datetime, kept_since: datetime) -> int:
-        """Give up deliveries of older events, forget still older events; gives how many."""
+        Gives how many events were forgotten.
+        """
         ...
 
 
