@@ -23,6 +23,7 @@ from model_service.db.tables.rotation import (
     key_rotation_steps,
     provider_admin_credentials,
 )
+from model_service.db.tables.shares import key_shares
 from model_service.db.tables.webhooks import (
     webhook_attempts,
     webhook_deliveries,
@@ -46,6 +47,7 @@ __all__ = [
     "key_reminders",
     "key_rotation_policies",
     "key_rotation_steps",
+    "key_shares",
     "keyring_instances",
     "keyring_term_keys",
     "keyring_terms",
