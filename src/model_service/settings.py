@@ -160,6 +160,14 @@ def examine(env_file: Path | None = Path(".env")) -> tuple[Settings, list[str]]:
     return _read(env_file, generate=False)
 
 
+def secret_faults(settings: Settings, new: Secret[str]) -> list[str]:
+    """What a service would complain of that was started with `new` as ENCRYPTION_SECRET."""
+    faults: list[str] = []
+    changed = {"encryption_secret": new, "encryption_secret_previous": None}
+    _check_strength(settings.model_copy(update=changed), faults)
+    return faults
+
+
 def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]]:
     settings, faults = _parse(env_file)
     # Whatever names ENVIRONMENT, a file too, wins over a NODE_ENV that some shell has set.

@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     Column,
+    ColumnElement,
+    FromClause,
     Row,
     Text,
     Uuid,
@@ -21,10 +23,11 @@ from sqlalchemy import (
 from model_service.db.uow import Database
 from model_service.kernel.errors import IntegrityFailure
 from model_service.kernel.sealed import SealedRow, term_prefix
+from model_service.kernel.sealing import SecretBox
 
 
 class SqlSealedTable:
-    """`SealedTable` on one column of a table whose primary key is the UUID `id`.
+    """`SealedTable` on one column of a table whose rows have a UUID `id`.
 
     Where there may be many records, an index on `left(<column>, 8), id` makes it fast.
     """
@@ -35,16 +38,24 @@ class SqlSealedTable:
         column: Column[str],
         kind: str,
         reseal: Callable[[Row[Any]], str],
+        *,
+        beside: Sequence[ColumnElement[Any]] = (),
+        source: FromClause | None = None,
     ) -> None:
         """`reseal` opens a row's record and seals its value anew, for the same place.
 
-        It raises `IntegrityFailure` for a record that does not open.
+        It is given `sealed_id`, `sealed_text` and the columns `beside` them, from `source`
+        when these are another table's too, and raises `IntegrityFailure` for a record that
+        does not open.
         """
         self._database = database
         self._column = column
         self._table = column.table
         self._id: Column[UUID] = column.table.c.id
         self._reseal = reseal
+        self._query = select(
+            self._id.label("sealed_id"), column.label("sealed_text"), *beside
+        ).select_from(column.table if source is None else source)
         self.kind = kind
 
     @property
@@ -70,11 +81,10 @@ class SqlSealedTable:
         Nobody is waited for: rows that somebody else has locked are left out.
         """
         query = (
-            select(self._table)
-            .where(self._is_of(term), true() if after is None else self._id > after)
+            self._query.where(self._is_of(term), true() if after is None else self._id > after)
             .order_by(self._id)
             .limit(limit)
-            .with_for_update(skip_locked=True, key_share=True)
+            .with_for_update(skip_locked=True, key_share=True, of=self._table)
         )
         async with self._database.single() as connection:
             rows = (await connection.execute(query)).all()
@@ -107,13 +117,24 @@ class SqlSealedTable:
         async with self._database.single() as connection:
             return set((await connection.execute(query, parameters)).scalars())
 
-    def _is_of(self, term: int) -> Any:  # noqa: ANN401 - a comparison in SQL
+    def _is_of(self, term: int) -> ColumnElement[bool]:
         return func.left(self._column, 8) == term_prefix(term)
 
     def _sealed_row(self, row: Row[Any]) -> SealedRow:
-        stored = row._mapping[self._column.name]  # noqa: SLF001 - SQLAlchemy's public name for it
         try:
             resealed = self._reseal(row)
         except IntegrityFailure:
             resealed = None
-        return SealedRow(row._mapping["id"], stored, resealed)  # noqa: SLF001 - as above
+        return SealedRow(row.sealed_id, row.sealed_text, resealed)
+
+
+def boxed(
+    database: Database, column: Column[str], kind: str, box: SecretBox, place: str
+) -> SqlSealedTable:
+    """A table of the service's own secrets, which the box seals to `place` and the row's id."""
+
+    def reseal(row: Row[Any]) -> str:
+        value = box.open(place, row.sealed_id, row.sealed_text)
+        return box.seal(place, row.sealed_id, value)
+
+    return SqlSealedTable(database, column, kind, reseal)

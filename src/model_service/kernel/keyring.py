@@ -111,6 +111,27 @@ class KeyringMark:
     seals: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class TermStatus:
+    """A term and how many records of it each table holds."""
+
+    row: TermRow
+    records: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringStatus:
+    """How far a rotation has come.
+
+    `exposed` are the terms of which somebody with a leaked secret may have the data key.
+    """
+
+    wraps: tuple[WrapRow, ...]
+    instances: tuple[InstanceRow, ...]
+    terms: tuple[TermStatus, ...]
+    exposed: tuple[int, ...]
+
+
 class KeyringSession(Protocol):
     """One transaction on the stored keyring; nothing is kept unless it ends cleanly."""
 

@@ -68,6 +68,7 @@ class Rewrapper:
         self._position: dict[tuple[str, int], UUID] = {}
         self._done: set[tuple[str, int]] = set()
         self._unopened: set[tuple[str, UUID]] = set()
+        self._moved = 0
 
     @property
     def unopened(self) -> int:
@@ -105,6 +106,33 @@ class Rewrapper:
         self._done.clear()
         return Outcome.DONE
 
+    async def finish(self, on_moved: Callable[[int], None]) -> None:
+        """Move records until none is left that could be moved, without pausing.
+
+        `on_moved` hears how many were moved with each batch.
+
+        Raises:
+            DatabaseUnavailable, AuditUnavailable: the batch under way was not moved; those
+                before it were.
+        """
+        while await self._left():
+            outcome = Outcome.MOVED
+            while outcome is not Outcome.DONE:
+                before = self._moved
+                outcome = await self.step()
+                on_moved(self._moved - before)
+                if outcome is Outcome.ELSEWHERE:
+                    await asyncio.sleep(PAUSE)
+
+    async def _left(self) -> bool:
+        """Whether a former term has records other than those that do not open."""
+        for term in self.former_terms():
+            for table in self.tables:
+                known = sum(1 for name, _ in self._unopened if name == table.name)
+                if await table.count(term) > known:
+                    return True
+        return False
+
     def former_terms(self) -> list[int]:
         """The terms before the active one that may still have records."""
         active = self._keyring.active_term
@@ -130,6 +158,7 @@ class Rewrapper:
             self._done.add(place)
         else:
             self._position[place] = rows[-1].row_id
+        self._moved += len(moved)
         self._on_moved(table.name, len(moved))
         return Outcome.MOVED
 
