@@ -51,6 +51,7 @@ class Intake(ABC):
         self._report = report
         self._now = SystemClock().now()
         self._renamed = 0
+        self._there = 0
 
     @abstractmethod
     async def adopt(self, raw: RawRow) -> None:
@@ -88,6 +89,7 @@ class Intake(ABC):
         async def work() -> None:
             for row_id, raw in waiting:
                 if row_id in there:
+                    self._there += 1
                     self._report.count(self.kind.table, Outcome.THERE)
                 else:
                     await self._take(row_id, raw)
@@ -191,7 +193,8 @@ class KeyIntake(Intake):
     def conclude(self) -> None:
         """Note also that the secret does not seem to be the right one."""
         super().conclude()
-        if self._unopened and not self._opened:
+        # Keys that are there were opened by an earlier run: then it is not the secret.
+        if self._unopened and not self._opened and not self._there:
             self._report.note(_NONE_OPENED.capitalize() + ".")
 
     async def _value(self, row: EarlierKey) -> Secret[str]:
@@ -200,7 +203,7 @@ class KeyIntake(Intake):
             value = await loop.run_in_executor(self._threads, self._open_key, row.encrypted_key)
         except IntegrityFailure:
             self._unopened += 1
-            if self._unopened == SUSPICIOUS and not self._opened:
+            if self._unopened == SUSPICIOUS and not self._opened and not self._there:
                 self._report.warn(f"{_NONE_OPENED}; stop it (Ctrl-C) and look")
             raise
         self._opened += 1
