@@ -23,6 +23,7 @@ from typer.main import get_command
 
 from model_service import __version__
 from model_service.app import assemble
+from model_service.audit.signing import AuditKeys
 from model_service.cli import commands
 from model_service.db.engine import create_engine
 from model_service.db.uow import Database
@@ -75,7 +76,8 @@ def described_application() -> FastAPI:
     """The application in production mode, for looking at its routes; it cannot serve any."""
     settings = Settings.model_construct()
     nowhere = Database(create_engine(Secret("postgresql://nowhere/none")))
-    return assemble(settings, nowhere, cast("Keyring", None), Redactor()).app
+    keyring, audit_keys = cast("Keyring", None), cast("AuditKeys", None)
+    return assemble(settings, nowhere, keyring, audit_keys, Redactor()).app
 
 
 def settings_table() -> str:
@@ -109,9 +111,9 @@ def cli_page() -> str:
     context = tree.make_context("model-service", [], resilient_parsing=True)
     parts = [f"{_NOTE}\n\n# Command line\n\n{tree.help}\n"]
     parts += _options_table(tree, context)
-    for name, command in cast("Any", tree).commands.items():
-        inner = command.make_context(name, [], parent=context, resilient_parsing=True)
+    for command, inner in _commands(tree, context):
         usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
+        name = inner.command_path.partition(" ")[2]
         parts.append(f"## {name}\n\n    {usage}\n\n{command.help}\n")
         parts += _options_table(command, inner)
     parts.append(
@@ -120,6 +122,16 @@ def cli_page() -> str:
         " rows out.\n"
     )
     return "\n".join(parts)
+
+
+def _commands(group: Any, context: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - as below
+    """Every command that does something, with its context, those of groups in their place."""
+    for name, command in group.commands.items():
+        inner = command.make_context(name, [], parent=context, resilient_parsing=True)
+        if hasattr(command, "commands"):
+            yield from _commands(command, inner)
+        else:
+            yield command, inner
 
 
 def routes_page(app: FastAPI) -> str:

@@ -1,6 +1,7 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,12 +10,17 @@ from fastapi import APIRouter, FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
+from model_service.audit.keys import open_audit_keys
+from model_service.audit.signing import AuditKeys
+from model_service.audit.trail import Trail, instance_name
 from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
+from model_service.db import tables
 from model_service.db.engine import create_engine, normalise_url
 from model_service.db.keyring import SqlKeyringStore
+from model_service.db.sealed import boxed
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http import operations, problem
@@ -24,18 +30,26 @@ from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
 from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
 from model_service.kernel.redact import Redactor
+from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
-from model_service.kernel.types import SystemClock
+from model_service.kernel.types import SystemClock, uuid7
 from model_service.keys.api import router as keys_router
+from model_service.keys.sealed import sealed_keys, sealed_versions
 from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
+from model_service.vault.box import KeyringBox
+from model_service.vault.custody import Custody
 from model_service.vault.keyring import Keyring, open_keyring
 from model_service.vault.legacy import open_legacy
+from model_service.vault.rotation import Witnesses
 from model_service.vault.selftest import run_self_test
+from model_service.vault.watch import Identity, KeyringWatch
+from model_service.webhooks.announcer import OutboxAnnouncer
+from model_service.webhooks.outbox import SqlOutbox
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +60,7 @@ class Service:
 
     app: FastAPI
     database: Database
+    trail: Trail
     models: ModelService
     keys: KeyService
     providers: Providers
@@ -55,6 +70,7 @@ class Service:
         """Finish what is under way and close every connection."""
         await self.models.close()
         await self.keys.close()
+        await self.trail.close()
         await self.transport.aclose()
         await self.database.close()
 
@@ -115,21 +131,26 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
     """Everything, ready to serve, on a migrated database.
 
     Raises:
-        StartupFault: a setting does not hold, or the database is away.
+        StartupFault: a setting does not hold, the database is away, or the audit keys do not open.
         SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
     """
     run_self_test()
     database = Database(create_engine(database_url))
     try:
         keyring = await open_vault(settings, database)
-        return assemble(settings, database, keyring, redactor)
+        audit_keys = await open_audit_keys(database, KeyringBox(keyring))
+        return assemble(settings, database, keyring, audit_keys, redactor)
     except BaseException:
         await database.close()
         raise
 
 
 def assemble(
-    settings: Settings, database: Database, keyring: Keyring, redactor: Redactor
+    settings: Settings,
+    database: Database,
+    keyring: Keyring,
+    audit_keys: AuditKeys,
+    redactor: Redactor,
 ) -> Service:
     """The parts, wired. Nothing is connected or asked before the first request.
 
@@ -140,8 +161,11 @@ def assemble(
     metrics = Metrics(version=__version__)
     clock = SystemClock()
     sealer = Sealer(keyring)
+    trail = Trail(database, audit_keys, clock, redactor, instance_name())
     keys = KeyService(
+        database,
         SqlKeyStore(database, clock),
+        trail,
         sealer,
         providers,
         clock,
@@ -153,7 +177,9 @@ def assemble(
             ).inc(),
         ),
     )
-    models = ModelService(SqlModelStore(database), keys, providers, clock, PriceBook())
+    models = ModelService(
+        database, SqlModelStore(database), trail, keys, providers, clock, PriceBook()
+    )
 
     async def migrated() -> None:
         if await database.revision() != SCHEMA_REVISION:
@@ -162,7 +188,12 @@ def assemble(
     async def vault_opens() -> None:
         sealer.check()
 
-    checks = {"database": database.ping, "migrations": migrated, "keyring": vault_opens}
+    checks = {
+        "database": database.ping,
+        "migrations": migrated,
+        "keyring": vault_opens,
+        "audit": trail.check,
+    }
     app = application(
         settings,
         metrics,
@@ -170,7 +201,7 @@ def assemble(
         models_router(models),
         keys_router(keys),
     )
-    return Service(app, database, models, keys, providers, transport)
+    return Service(app, database, trail, models, keys, providers, transport)
 
 
 def build_providers(settings: Settings) -> tuple[Providers, Transport]:
@@ -211,6 +242,59 @@ async def open_vault(settings: Settings, database: Database) -> Keyring:
         )
     except DatabaseUnavailable as error:
         raise StartupFault("the database went away while the service started") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Custodian:
+    """What the commands that rotate the master secret work with."""
+
+    custody: Custody
+    database: Database
+    redactor: Redactor
+
+
+@asynccontextmanager
+async def open_custody(
+    settings: Settings, database_url: Secret[str], redactor: Redactor, author: str
+) -> AsyncIterator[Custodian]:
+    """The keyring and what rotates it, on a migrated database; `author` is who does it.
+
+    Raises:
+        StartupFault: the database is away or at another migration, or the audit keys do not open.
+        SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
+    """
+    run_self_test()
+    database = Database(create_engine(database_url, pool_size=2))
+    clock = SystemClock()
+    try:
+        if await database.revision() != SCHEMA_REVISION:
+            raise StartupFault("the database is at another migration; run `model-service migrate`")
+        keyring = await open_vault(settings, database)
+        keys = await open_audit_keys(database, KeyringBox(keyring))
+        trail = Trail(database, keys, clock, redactor, instance_name())
+        store = SqlKeyringStore(database)
+        identity = Identity(uuid7(), f"{instance_name()} secret")
+        watch = KeyringWatch(keyring, store, identity, clock, lambda _: None)
+        witnesses = Witnesses(trail, OutboxAnnouncer(SqlOutbox(database), clock), author)
+        sealed = sealed_tables(database, keyring)
+        custody = Custody(keyring, store, watch, sealed, witnesses)
+        yield Custodian(custody, database, redactor)
+        await trail.close()
+    finally:
+        await database.close()
+
+
+def sealed_tables(database: Database, keyring: Keyring) -> tuple[SealedTable, ...]:
+    """Every table with records of the keyring: what is missing here is lost with its term."""
+    sealer, box = Sealer(keyring), KeyringBox(keyring)
+    credentials, webhooks = tables.provider_admin_credentials.c, tables.webhook_secrets.c
+    return (
+        sealed_keys(database, sealer),
+        sealed_versions(database, sealer),
+        boxed(database, credentials.sealed, "admin-credential", box, "admin_credentials"),
+        boxed(database, webhooks.sealed, "webhook-secret", box, "webhooks"),
+        boxed(database, tables.audit_keys.c.sealed, "audit-key", box, "audit_keys"),
+    )
 
 
 def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:

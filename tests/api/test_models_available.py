@@ -22,11 +22,13 @@ from model_service.http import problem
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import Edge
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import KeyRefused, ProviderUnreachable, UpstreamTimeout
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, SystemClock
 from model_service.sandbox.server import Sandbox
+from tests.fakes import RecordingTrail
 
 TOKEN = "test-administrator-94c1f07d"
 SANDBOX_KEY = "sk-sandbox-0123456789abcdef"
@@ -56,7 +58,7 @@ class Outside:
     async def find_active(self, user_id: str, provider: Provider) -> MadeUpKey | None:
         return self.key if user_id == "u" else None
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
+    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
         return Secret("the-value-of-the-key")
 
     async def list_models(
@@ -80,7 +82,15 @@ class Asking:
 @pytest_asyncio.fixture
 async def ask(database: Database) -> AsyncIterator[Asking]:
     outside = Outside()
-    models = ModelService(SqlModelStore(database), outside, outside, SystemClock(), PriceBook())
+    models = ModelService(
+        database,
+        SqlModelStore(database),
+        RecordingTrail(),
+        outside,
+        outside,
+        SystemClock(),
+        PriceBook(),
+    )
     app = FastAPI(openapi_url=None)
     app.state.authenticator = Authenticator(
         Credentials.of(

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
@@ -268,8 +269,8 @@ class ProviderKeys(Protocol):
         """The user's best active key for a provider; decrypts nothing."""
         ...
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
-        """The key's value; counted as a use before it is given.
+    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
+        """The key's value; recorded and counted as a use before it is given.
 
         Raises `NotFound` or `KeyInactive` when it went away meanwhile.
         """

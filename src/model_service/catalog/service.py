@@ -22,6 +22,7 @@ from model_service.catalog.domain import (
     ProviderKeys,
 )
 from model_service.catalog.listings import Listing, Listings, Question
+from model_service.kernel.audit import AuditEvent, AuditTrail, Purpose
 from model_service.kernel.errors import (
     Conflict,
     ConnectFailed,
@@ -38,6 +39,7 @@ from model_service.kernel.errors import (
 from model_service.kernel.provider import OfferedModel, Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Page, Provider, uuid7
+from model_service.kernel.unit import Transactions
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +60,18 @@ class ModelService:
 
     def __init__(
         self,
+        transactions: Transactions,
         store: ModelStore,
+        trail: AuditTrail,
         keys: ProviderKeys,
         lister: ModelLister,
         clock: Clock,
         book: ModelBook,
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
+        self._transactions = transactions
         self._store = store
+        self._trail = trail
         self._keys = keys
         self._lister = lister
         self._clock = clock
@@ -79,10 +85,13 @@ class ModelService:
         Raises:
             InvalidInput: its fields do not fit together.
             AlreadyExists: its name is taken.
+            AuditUnavailable: it cannot be recorded, so it is not stored.
         """
         new = await self._described_by_book(new)
         model = Model.register(new, id=self._new_id(), now=self._clock.now())
-        stored = await self._store.add(model)
+        async with self._transactions.transaction():
+            stored = await self._store.add(model)
+            await self._trail.record(_event("model.create", stored))
         log.info("model created", model_id=str(stored.id), provider=stored.provider.value)
         return stored
 
@@ -95,8 +104,13 @@ class ModelService:
         Raises:
             InvalidInput: its fields do not fit together.
             AlreadyExists: its id or name is taken.
+            AuditUnavailable: it cannot be recorded, so it is not stored.
         """
-        return await self._store.adopt(await self._described_by_book(model))
+        described = await self._described_by_book(model)
+        async with self._transactions.transaction():
+            stored = await self._store.adopt(described)
+            await self._trail.record(_event("model.create", stored, purpose=Purpose.IMPORT))
+        return stored
 
     async def get(self, model_id: UUID) -> Model:
         """One model.
@@ -117,7 +131,7 @@ class ModelService:
         if key is None:
             return model, None
         try:
-            return model, await self._keys.reveal(key.id)
+            return model, await self._keys.reveal(key.id, Purpose.MODEL)
         except (NotFound, KeyInactive):
             return model, None  # it went away between the two questions
 
@@ -160,18 +174,22 @@ class ModelService:
             NotFound: there is no such model.
             InvalidInput: the fields would no longer fit together.
             AlreadyExists: the new name is taken.
+            AuditUnavailable: it cannot be recorded, so nothing is changed.
         """
         given = changes.given()
         if not given:
             return await self.get(model_id)
         await self._book.load()
-        changed = await self._store.update(
-            model_id,
-            lambda stored: self._completed(changes, stored),
-            now=self._clock.now(),
-            claims_default=changes.is_default is True,
-        )
-        found = _found(changed)
+        async with self._transactions.transaction():
+            changed = await self._store.update(
+                model_id,
+                lambda stored: self._completed(changes, stored),
+                now=self._clock.now(),
+                claims_default=changes.is_default is True,
+            )
+            found = _found(changed)
+            fields = ",".join(sorted(given))
+            await self._trail.record(_event("model.update", found, reason=fields))
         log.info("model changed", model_id=str(model_id))
         return found
 
@@ -180,9 +198,13 @@ class ModelService:
 
         Raises:
             NotFound: there is none.
+            AuditUnavailable: it cannot be recorded, so the model stays.
         """
-        if not await self._store.delete(model_id):
-            raise NotFound("No such model")
+        async with self._transactions.transaction():
+            model = await self.get(model_id)
+            if not await self._store.delete(model_id):
+                raise NotFound("No such model")
+            await self._trail.record(_event("model.delete", model))
         log.info("model deleted", model_id=str(model_id))
 
     async def available(self, provider: Provider, user_id: str | None) -> Listing:
@@ -245,7 +267,7 @@ class ModelService:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
             raise Conflict(f"The key for provider '{provider}' has no metadata.endpoint to ask")
         try:
-            value = await self._keys.reveal(key.id)
+            value = await self._keys.reveal(key.id, Purpose.LISTING)
         except (NotFound, KeyInactive) as error:
             raise _no_key(provider) from error
         return await self._ask(provider, value, key.endpoint)
@@ -281,6 +303,18 @@ def _found(model: Model | None) -> Model:
     if model is None:
         raise NotFound("No such model")
     return model
+
+
+def _event(
+    what: str, model: Model, *, purpose: Purpose | None = None, reason: str | None = None
+) -> AuditEvent:
+    return AuditEvent(
+        type=what,
+        subject=f"model:{model.id}",
+        provider=model.provider.value,
+        purpose=None if purpose is None else purpose.value,
+        reason=reason,
+    )
 
 
 def _no_key(provider: Provider) -> NotFound:

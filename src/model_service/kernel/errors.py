@@ -26,6 +26,7 @@ drawing with the classes.
     │   ├── KeyringCorrupt
     │   ├── SecretMismatch
     │   └── SelfTestFailure
+    ├── AuditBroken
     ├── UpstreamError
     │   ├── EgressRefused
     │   ├── ConnectFailed
@@ -189,6 +190,15 @@ class SecretMismatch(VaultError):
 
 class SelfTestFailure(VaultError):
     """The cryptography library fails its known-answer self-test"""
+
+
+class AuditBroken(ServiceError):
+    """The audit trail is not as it was written"""
+
+    def __init__(self, seq: int = 0, what: str = "") -> None:
+        """`seq` is the number of the first record, or place of one, that is wrong; `what` how."""
+        super().__init__(what and f"audit record {seq}: {what}")
+        self.seq = seq
 
 
 class UpstreamError(ServiceError):

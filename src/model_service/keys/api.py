@@ -22,6 +22,7 @@ from model_service.http.wire import (
     Text255,
     UserId,
 )
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
@@ -200,7 +201,7 @@ def router(keys: KeyService) -> APIRouter:
         openapi_extra=declare(Access.INTERNAL),
     )
     async def decrypt(key_id: UUID, response: Response) -> KeyValue:
-        value = await keys.reveal(key_id)
+        value = await keys.reveal(key_id, Purpose.DECRYPT)
         response.headers["cache-control"] = "no-store"
         return KeyValue(key=value.reveal())
 

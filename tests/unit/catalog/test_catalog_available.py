@@ -13,6 +13,7 @@ from model_service.catalog import listings
 from model_service.catalog.domain import AvailableModel, Capabilities, ModelFacts, ModelStore
 from model_service.catalog.listings import Listings, Question
 from model_service.catalog.service import ModelService
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import (
     Conflict,
     ConnectFailed,
@@ -31,6 +32,8 @@ from model_service.kernel.errors import (
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
+from model_service.kernel.unit import Transactions
+from tests.fakes import RecordingTrail
 
 TOOLS: Capabilities = {"tools": True}
 
@@ -63,7 +66,8 @@ class FakeKeys:
     async def find_active(self, user_id: str, provider: Provider) -> FakeKey | None:
         return self.keys.get((user_id, provider))
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
+    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
+        assert purpose is Purpose.LISTING
         if self.failure:
             raise self.failure
         self.reveals.append(key_id)
@@ -111,8 +115,17 @@ class Setting:
     lister: FakeLister = field(default_factory=FakeLister)
 
     def __post_init__(self) -> None:
-        nowhere = cast(ModelStore, None)  # listing needs no stored model
-        self.models = ModelService(nowhere, self.keys, self.lister, self.clock, FakeBook())
+        # Listing needs no stored model and changes none.
+        nowhere, nothing = cast(ModelStore, None), cast(Transactions, None)
+        self.models = ModelService(
+            nothing,
+            nowhere,
+            RecordingTrail(),
+            self.keys,
+            self.lister,
+            self.clock,
+            FakeBook(),
+        )
         self.key = self.give(Provider.OPENAI)
 
     def give(self, provider: Provider, user_id: str = "user", **values: Any) -> FakeKey:

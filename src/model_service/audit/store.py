@@ -1,0 +1,99 @@
+"""The trail in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, ColumnElement, bindparam, func, insert, select, text, true, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from model_service.audit.domain import AuditRecord, Head, RecordFilter
+from model_service.db.tables import audit_head, audit_records
+from model_service.db.uow import Database
+from model_service.kernel.errors import AuditUnavailable
+
+#: Milliseconds an append waits for somebody's lock. Below the bound for the whole answer, so
+#: that the database ends the wait and the connection can go on being used.
+LOCK_TIMEOUT_MS: Final = 1500
+
+_r = audit_records.c
+_NAMES: Final = AuditRecord._fields
+_LOCK_TIMEOUT = text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+_LOCK_HEAD = select(audit_head.c.seq, audit_head.c.hash).with_for_update()
+_LOCK_TABLES = text("LOCK TABLE audit_head, audit_records IN ROW EXCLUSIVE MODE")
+
+
+async def lock_head(connection: AsyncConnection) -> Head:
+    """Where the chain ends; nobody else appends until the transaction is over.
+
+    Raises:
+        AuditUnavailable: the row that says so is missing.
+    """
+    await connection.execute(_LOCK_TIMEOUT)
+    row = (await connection.execute(_LOCK_HEAD)).first()
+    if row is None:
+        raise AuditUnavailable
+    return Head(row.seq, row.hash)
+
+
+async def append(connection: AsyncConnection, records: Sequence[AuditRecord]) -> None:
+    """Add linked records after the locked head and move it behind them: one statement."""
+    columns = dict(zip(_NAMES, map(list, zip(*records, strict=True)), strict=True))
+    end = records[-1].head
+    await connection.execute(_APPEND, {**columns, "head_seq": end.seq, "head_hash": end.hash})
+
+
+async def require_writable(database: Database) -> None:
+    """Show that an append would find what it needs, without making one.
+
+    Raises:
+        AuditUnavailable: a table is missing, may not be written, or is locked.
+    """
+    async with database.transaction() as connection:
+        await connection.execute(_LOCK_TIMEOUT)
+        await connection.execute(_LOCK_TABLES)
+        if (await connection.execute(select(audit_head.c.seq))).first() is None:
+            raise AuditUnavailable
+
+
+class SqlAuditStore:
+    """Reads records, for those who may."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def list(self, wanted: RecordFilter, limit: int) -> list[AuditRecord]:
+        """The newest records that match, newest first."""
+        query = select(audit_records).where(*_conditions(wanted)).order_by(_r.seq.desc())
+        async with self._db.single() as connection:
+            return [AuditRecord._make(row) for row in await connection.execute(query.limit(limit))]
+
+
+def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if wanted.type is not None:
+        conditions.append(_r.type == wanted.type)
+    if wanted.actor is not None:
+        conditions.append(_r.actor == wanted.actor)
+    if wanted.subject is not None:
+        conditions.append(_r.subject == wanted.subject)
+    if wanted.since is not None:
+        conditions.append(_r.time >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(_r.time <= wanted.until)
+    if wanted.before is not None:
+        conditions.append(_r.seq < wanted.before)
+    return conditions
+
+
+def _append() -> Any:  # noqa: ANN401 - an INSERT with a second statement in it
+    arrays = [bindparam(name, type_=ARRAY(_r[name].type)) for name in _NAMES]
+    rows = func.unnest(*arrays).table_valued(*_NAMES).render_derived(name="rows")
+    moved = (
+        update(audit_head)
+        .values(seq=bindparam("head_seq"), hash=bindparam("head_hash"))
+        .cte("moved")
+    )
+    return insert(audit_records).from_select(list(_NAMES), select(rows)).add_cte(moved)
+
+
+_APPEND: Final = _append()
