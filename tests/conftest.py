@@ -26,6 +26,8 @@ from model_service.db.tables import (
     issued_keys,
     models,
     provider_admin_credentials,
+    webhook_events,
+    webhooks,
 )
 from model_service.db.uow import Database
 from model_service.kernel.redact import Redactor
@@ -100,7 +102,14 @@ async def shared_database(database_url: Secret[str]) -> AsyncIterator[Database]:
 async def database(shared_database: Database) -> Database:
     """The shared database with empty tables; the keyring stays."""
     async with shared_database.transaction() as connection:
-        tables = (models, api_keys, issued_keys, provider_admin_credentials)
+        tables = (
+            models,
+            api_keys,
+            issued_keys,
+            provider_admin_credentials,
+            webhooks,
+            webhook_events,
+        )
         names = ", ".join(table.name for table in tables)
         await connection.execute(text(f"TRUNCATE {names} CASCADE"))
     return shared_database
