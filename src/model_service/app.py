@@ -45,8 +45,10 @@ from model_service.vault.box import KeyringBox
 from model_service.vault.custody import Custody
 from model_service.vault.keyring import Keyring, open_keyring
 from model_service.vault.legacy import open_legacy
+from model_service.vault.rewrap import Rewrapper
 from model_service.vault.rotation import Witnesses
 from model_service.vault.selftest import run_self_test
+from model_service.vault.terms import TermRotation
 from model_service.vault.watch import Identity, KeyringWatch
 from model_service.webhooks.announcer import OutboxAnnouncer
 from model_service.webhooks.outbox import SqlOutbox
@@ -61,6 +63,8 @@ class Service:
     app: FastAPI
     database: Database
     trail: Trail
+    watch: KeyringWatch
+    rewrapper: Rewrapper
     models: ModelService
     keys: KeyService
     providers: Providers
@@ -70,6 +74,7 @@ class Service:
         """Finish what is under way and close every connection."""
         await self.models.close()
         await self.keys.close()
+        await self.watch.leave()
         await self.trail.close()
         await self.transport.aclose()
         await self.database.close()
@@ -162,9 +167,10 @@ def assemble(
     clock = SystemClock()
     sealer = Sealer(keyring)
     trail = Trail(database, audit_keys, clock, redactor, instance_name())
+    watch, rewrapper = keyring_upkeep(database, keyring, trail, metrics)
     keys = KeyService(
         database,
-        SqlKeyStore(database, clock),
+        SqlKeyStore(database, clock, watch.prepare),
         trail,
         sealer,
         providers,
@@ -185,8 +191,9 @@ def assemble(
         if await database.revision() != SCHEMA_REVISION:
             raise Unavailable("The database is at another migration")
 
-    async def vault_opens() -> None:
+    async def vault_opens() -> str | None:
         sealer.check()
+        return watch.check()
 
     checks = {
         "database": database.ping,
@@ -201,7 +208,7 @@ def assemble(
         models_router(models),
         keys_router(keys),
     )
-    return Service(app, database, trail, models, keys, providers, transport)
+    return Service(app, database, trail, watch, rewrapper, models, keys, providers, transport)
 
 
 def build_providers(settings: Settings) -> tuple[Providers, Transport]:
@@ -282,6 +289,25 @@ async def open_custody(
         await trail.close()
     finally:
         await database.close()
+
+
+def keyring_upkeep(
+    database: Database, keyring: Keyring, trail: Trail, metrics: Metrics
+) -> tuple[KeyringWatch, Rewrapper]:
+    """What keeps a process's keyring up to date, and what moves records to its active term."""
+    clock = SystemClock()
+    store = SqlKeyringStore(database)
+    identity = Identity(uuid7(), instance_name())
+    witnesses = Witnesses(trail, OutboxAnnouncer(SqlOutbox(database), clock), identity.name)
+    terms = TermRotation(keyring, store, witnesses)
+
+    def moved(table: str, count: int) -> None:
+        metrics.resealed.labels(table).inc(count)
+
+    return (
+        KeyringWatch(keyring, store, identity, clock, metrics.note_seals),
+        Rewrapper(sealed_tables(database, keyring), keyring, store, terms, trail, moved),
+    )
 
 
 def sealed_tables(database: Database, keyring: Keyring) -> tuple[SealedTable, ...]:

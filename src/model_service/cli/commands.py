@@ -21,7 +21,17 @@ def build() -> typer.Typer:
     for command in (serve, migrate, doctor, sandbox, demo):
         app.command()(command)
     app.command(name="import")(import_earlier)
+    app.add_typer(_secret())
     return app
+
+
+def _secret() -> typer.Typer:
+    group = typer.Typer(
+        name="secret", help="The master secret and the keyring's terms.", no_args_is_help=True
+    )
+    group.command(name="status")(secret_status)
+    group.command(name="rotate")(secret_rotate)
+    return group
 
 
 def _version(wanted: bool) -> None:
@@ -104,3 +114,63 @@ def import_earlier(
     from model_service.cli.import_earlier import run
 
     run(source, secret_file, dry_run=dry_run)
+
+
+def secret_status(
+    json: Annotated[bool, typer.Option("--json", help="The status as one JSON document.")] = False,
+) -> None:
+    """Show which secrets open the keyring, which instances use which, and terms with records."""
+    from model_service.cli.secret import status
+
+    status(as_json=json)
+
+
+def secret_rotate(
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Make a new secret open the keyring, beside the old.")
+    ] = False,
+    finalize: Annotated[
+        bool,
+        typer.Option("--finalize", help="Delete the old one, once no running instance uses it."),
+    ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Take the staged one back, run with the old one.")
+    ] = False,
+    term: Annotated[
+        bool, typer.Option("--term", help="Seal new records under a new data key.")
+    ] = False,
+    compromised: Annotated[
+        bool,
+        typer.Option(
+            "--compromised",
+            help="The secret leaked: with a new one, as --stage; then, when every instance was"
+            " restarted, without: encrypt everything anew and list the keys to replace.",
+        ),
+    ] = False,
+    new_secret_file: Annotated[
+        Path | None, typer.Option("--new-secret-file", help="File holding the new secret.")
+    ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make the new secret, and print it this once.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --compromised: the list as one JSON document.")
+    ] = False,
+) -> None:
+    """Take one step in replacing the master secret or the data key; exactly one is to be named."""
+    from model_service.cli.secret import Step, rotate
+
+    wanted = {
+        Step.STAGE: stage,
+        Step.FINALIZE: finalize,
+        Step.ABANDON: abandon,
+        Step.TERM: term,
+        Step.COMPROMISED: compromised,
+    }
+    steps = [step for step, is_wanted in wanted.items() if is_wanted]
+    if len(steps) != 1:
+        names = ", ".join(step.value for step in wanted)
+        raise typer.BadParameter(f"name one of {names}")
+    if (new_secret_file or generate) and steps[0] not in (Step.STAGE, Step.COMPROMISED):
+        raise typer.BadParameter(f"{steps[0].value} takes no new secret")
+    rotate(steps[0], new_secret_file=new_secret_file, generate=generate, as_json=json)

@@ -1,6 +1,6 @@
 """Provider keys in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,12 +36,20 @@ _k = api_keys.c
 PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
 
 
+Preparation = Callable[[Sequence[str]], Awaitable[None]]
+"""Makes ready for opening records, such as by learning of data keys made elsewhere."""
+
+
 class SqlKeyStore:
     """`KeyStore` on the table `api_keys`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, prepare: Preparation | None = None
+    ) -> None:
+        """`prepare` is given the ciphertexts before they are handed out to be opened."""
         self._db = database
         self._clock = clock
+        self._prepare = prepare
 
     async def add(self, sealed: SealedKey) -> None:
         """Store a new key."""
@@ -71,6 +79,8 @@ class SqlKeyStore:
         """Those of the keys that exist, with their ciphertexts."""
         async with self._db.single() as connection:
             rows = (await connection.execute(_SEALED, {"ids": list(key_ids)})).all()
+        if self._prepare is not None:
+            await self._prepare([row.encrypted_key for row in rows])
         return [SealedKey(key_of(row), row.encrypted_key) for row in rows]
 
     async def find_active(self, user_id: str, provider: Provider) -> ProviderKey | None:

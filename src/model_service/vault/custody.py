@@ -99,11 +99,7 @@ class Custody:
 
     async def _not_destroyed(self, exposed: Sequence[int]) -> tuple[int, ...]:
         return tuple(
-            [
-                term
-                for term in exposed
-                if not await self._terms.destroy(term, self._tables, after=0)
-            ]
+            [term for term in exposed if not await self._terms.destroy(term, self._tables, after=0)]
         )
 
     async def _records(self, row: TermRow) -> dict[str, int]:

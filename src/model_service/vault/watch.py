@@ -63,6 +63,7 @@ class KeyringWatch:
         self._identity = identity
         self._clock = clock
         self._on_seals = on_seals
+        self._entered = False
         self._wrap_is_gone = False
         self._worn: frozenset[int] = frozenset()
         self._reloading = asyncio.Lock()
@@ -81,6 +82,7 @@ class KeyringWatch:
         async with self._store.exclusive() as session:
             await self._keyring.take_in(await session.load())
             mark = await session.beat(self._beat({}))
+        self._entered = True
         self._note(mark)
 
     async def run(self) -> None:
@@ -112,7 +114,9 @@ class KeyringWatch:
             await self._reload()
 
     async def leave(self) -> None:
-        """Say that this process ends."""
+        """Say that this process ends, if it ever said that it runs."""
+        if not self._entered:
+            return
         try:
             await self.step()
             await self._store.leave(self._identity.instance_id)

@@ -33,6 +33,7 @@ _SEALED = {
     "api_keys": "encrypted_key",
     "api_key_versions": "encrypted_key",
     "provider_admin_credentials": "sealed",
+    "audit_keys": "sealed",
 }
 
 
