@@ -12,37 +12,37 @@ from datetime import UTC, datetime
 
 import orjson
 
-from model_service.audit.domain import AuditRecord, Head
+from model_service.audit.domain import AuditRecord, Entry, Head
 from model_service.kernel.errors import AuditBroken
 
 
-def canonical(record: AuditRecord) -> bytes:
-    """What the record says, as the one text that is hashed."""
-    return orjson.dumps(_content(record), option=orjson.OPT_SORT_KEYS)
+def canonical(entry: Entry) -> bytes:
+    """What a record says, as the one text that is hashed."""
+    return orjson.dumps(_content(entry), option=orjson.OPT_SORT_KEYS)
 
 
 def line(record: AuditRecord) -> bytes:
-    """The record as a line of an export, newline included: its content and its links."""
-    content = _content(record)
+    """The record as a line of an export, newline included: what it says and its links."""
+    content = _content(record.entry)
     content["seq"] = record.seq
     content["prevHash"] = record.prev_hash.hex()
     content["hash"] = record.hash.hex()
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def link(key: bytes, head: Head, content: bytes) -> bytes:
-    """The hash of the record that follows `head` and says `content`."""
-    return hmac.digest(key, (head.seq + 1).to_bytes(8) + head.hash + content, "sha256")
+def link(key: bytes, head: Head, content: bytes) -> Head:
+    """The head after the record that follows `head` and says `content`."""
+    seq = head.seq + 1
+    return Head(seq, hmac.digest(key, seq.to_bytes(8) + head.hash + content, "sha256"))
 
 
-def extend(key: bytes, head: Head, records: Iterable[AuditRecord]) -> list[AuditRecord]:
-    """The records as they follow `head` in this order: numbered, linked and hashed."""
-    linked = []
-    for record in records:
-        numbered = record._replace(seq=head.seq + 1, prev_hash=head.hash)
-        linked.append(numbered._replace(hash=link(key, head, canonical(numbered))))
-        head = linked[-1].head
-    return linked
+def heads(key: bytes, head: Head, contents: Iterable[bytes]) -> list[Head]:
+    """`head`, and the head after each record that follows it in this order."""
+    found = [head]
+    for content in contents:
+        head = link(key, head, content)
+        found.append(head)
+    return found
 
 
 def follow(key: bytes, head: Head, record: AuditRecord) -> Head:
@@ -56,11 +56,12 @@ def follow(key: bytes, head: Head, record: AuditRecord) -> Head:
         raise AuditBroken(expected, "the record is missing")
     if record.seq < expected:
         raise AuditBroken(record.seq, "the record was inserted")
-    if not hmac.compare_digest(record.hash, link(key, head, canonical(record))):
+    following = link(key, head, canonical(record.entry))
+    if not hmac.compare_digest(record.hash, following.hash):
         raise AuditBroken(record.seq, "the record is not the one that was written")
     if record.prev_hash != head.hash:
         raise AuditBroken(record.seq, "the record does not follow the one before it")
-    return record.head
+    return following
 
 
 def format_time(time: datetime) -> str:
@@ -68,22 +69,22 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def _content(record: AuditRecord) -> dict[str, str | int | None]:
+def _content(entry: Entry) -> dict[str, str | int | None]:
     return {
-        "actor": record.actor,
-        "ciphertextSha256": record.ciphertext_sha256,
-        "client": record.client,
-        "decision": record.decision,
-        "id": str(record.id),
-        "instance": record.instance,
-        "onBehalfOf": record.on_behalf_of,
-        "phase": record.phase,
-        "provider": record.provider,
-        "purpose": record.purpose,
-        "reason": record.reason,
-        "requestId": record.request_id,
-        "subject": record.subject,
-        "term": record.term,
-        "time": format_time(record.time),
-        "type": record.type,
+        "actor": entry.actor,
+        "ciphertextSha256": entry.ciphertext_sha256,
+        "client": entry.client,
+        "decision": entry.decision,
+        "id": str(entry.id),
+        "instance": entry.instance,
+        "onBehalfOf": entry.on_behalf_of,
+        "phase": entry.phase,
+        "provider": entry.provider,
+        "purpose": entry.purpose,
+        "reason": entry.reason,
+        "requestId": entry.request_id,
+        "subject": entry.subject,
+        "term": entry.term,
+        "time": format_time(entry.time),
+        "type": entry.type,
     }

@@ -25,10 +25,9 @@ class Head(NamedTuple):
 GENESIS: Final = Head(0, bytes(32))
 
 
-class AuditRecord(NamedTuple):
-    """One record as it is stored, in the order of the table's columns."""
+class Entry(NamedTuple):
+    """What a record says, before it has its place in the chain."""
 
-    seq: int
     id: UUID
     time: datetime
     type: str
@@ -45,8 +44,15 @@ class AuditRecord(NamedTuple):
     ciphertext_sha256: str | None
     term: int | None
     instance: str
+
+
+class AuditRecord(NamedTuple):
+    """One record as it is stored: its place in the chain and what it says."""
+
+    seq: int
     prev_hash: bytes
     hash: bytes
+    entry: Entry
 
     @property
     def head(self) -> Head:

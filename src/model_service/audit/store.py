@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, ColumnElement, bindparam, func, insert, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from model_service.audit.domain import AuditRecord, Head, RecordFilter
+from model_service.audit.domain import AuditRecord, Entry, Head, RecordFilter
 from model_service.db.tables import audit_head, audit_records
 from model_service.db.uow import Database
 from model_service.kernel.errors import AuditUnavailable
@@ -16,7 +16,8 @@ from model_service.kernel.errors import AuditUnavailable
 LOCK_TIMEOUT_MS: Final = 1500
 
 _r = audit_records.c
-_NAMES: Final = AuditRecord._fields
+_NAMES: Final = ("seq", "prev_hash", "hash", *Entry._fields)
+_COLUMNS: Final = [_r[name] for name in _NAMES]
 _LOCK_TIMEOUT = text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
 _LOCK_HEAD = select(audit_head.c.seq, audit_head.c.hash).with_for_update()
 _LOCK_TABLES = text("LOCK TABLE audit_head, audit_records IN ROW EXCLUSIVE MODE")
@@ -35,11 +36,21 @@ async def lock_head(connection: AsyncConnection) -> Head:
     return Head(row.seq, row.hash)
 
 
-async def append(connection: AsyncConnection, records: Sequence[AuditRecord]) -> None:
-    """Add linked records after the locked head and move it behind them: one statement."""
-    columns = dict(zip(_NAMES, map(list, zip(*records, strict=True)), strict=True))
-    end = records[-1].head
-    await connection.execute(_APPEND, {**columns, "head_seq": end.seq, "head_hash": end.hash})
+async def append(
+    connection: AsyncConnection, entries: Sequence[Entry], heads: Sequence[Head]
+) -> None:
+    """Add the entries behind the locked head, and move it there: one statement.
+
+    `heads` are that head and the one after each entry.
+    """
+    parameters: dict[str, object] = dict(
+        zip(Entry._fields, map(list, zip(*entries, strict=True)), strict=True)
+    )
+    parameters["seq"] = [head.seq for head in heads[1:]]
+    parameters["prev_hash"] = [head.hash for head in heads[:-1]]
+    parameters["hash"] = [head.hash for head in heads[1:]]
+    parameters["head_seq"], parameters["head_hash"] = heads[-1]
+    await connection.execute(_APPEND, parameters)
 
 
 async def require_writable(database: Database) -> None:
@@ -63,9 +74,13 @@ class SqlAuditStore:
 
     async def list(self, wanted: RecordFilter, limit: int) -> list[AuditRecord]:
         """The newest records that match, newest first."""
-        query = select(audit_records).where(*_conditions(wanted)).order_by(_r.seq.desc())
+        query = select(*_COLUMNS).where(*_conditions(wanted)).order_by(_r.seq.desc())
         async with self._db.single() as connection:
-            return [AuditRecord._make(row) for row in await connection.execute(query.limit(limit))]
+            return [_record(row) for row in await connection.execute(query.limit(limit))]
+
+
+def _record(row: Sequence[Any]) -> AuditRecord:
+    return AuditRecord(row[0], row[1], row[2], Entry._make(row[3:]))
 
 
 def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:
@@ -86,7 +101,7 @@ def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:
 
 
 def _append() -> Any:  # noqa: ANN401 - an INSERT with a second statement in it
-    arrays = [bindparam(name, type_=ARRAY(_r[name].type)) for name in _NAMES]
+    arrays = [bindparam(name, type_=ARRAY(_r[name].type, dimensions=1)) for name in _NAMES]
     rows = func.unnest(*arrays).table_valued(*_NAMES).render_derived(name="rows")
     moved = (
         update(audit_head)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.audit import chain, store
-from model_service.audit.domain import ANSWER_SECONDS, AuditRecord
+from model_service.audit.domain import ANSWER_SECONDS, Entry
 from model_service.audit.signing import AuditKeys
 from model_service.db.uow import Database
 from model_service.kernel.audit import AuditEvent
@@ -31,7 +32,15 @@ MAX_TEXT: Final = 512
 #: Texts whose redacted form is kept: callers and reasons are few and come again and again.
 KNOWN_TEXTS: Final = 4096
 
-_Waiting = tuple[list[AuditRecord], asyncio.Future[None]]
+#: Request ids that this service makes by itself; any other is a caller's wording.
+_OUR_REQUEST_ID: Final = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+
+Pending = tuple[Entry, bytes]
+"""What is to be recorded, with its canonical form: made before any lock is held."""
+
+_Waiting = tuple[list[Pending], asyncio.Future[None]]
 
 
 def instance_name() -> str:
@@ -62,7 +71,7 @@ class Trail:
         self._redact = redact
         self._known_clean = lru_cache(KNOWN_TEXTS)(lambda text: storable(redact(text)))
         self._instance = instance
-        self._waiting: list[tuple[list[AuditRecord], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[list[Pending], asyncio.Future[None]]] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def record(self, *events: AuditEvent) -> None:
@@ -73,7 +82,8 @@ class Trail:
                 raised when it ends.
         """
         caller, now = current_caller(), self._clock.now()
-        records = [self._unlinked(event, event.caller or caller, now) for event in events]
+        entries = [self._entry(event, event.caller or caller, now) for event in events]
+        records = [(entry, chain.canonical(entry)) for entry in entries]
         if records and not self._join(records):
             await self._committed(records)
 
@@ -93,7 +103,7 @@ class Trail:
         if self._worker is not None:
             await asyncio.wait([self._worker])
 
-    async def _committed(self, records: list[AuditRecord]) -> None:
+    async def _committed(self, records: list[Pending]) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((records, answer))
         if self._worker is None or self._worker.done():
@@ -125,7 +135,7 @@ class Trail:
             size += len(batch[-1][0])
         return batch
 
-    def _join(self, records: list[AuditRecord]) -> bool:
+    def _join(self, records: list[Pending]) -> bool:
         """Make the records part of the transaction under way; False when there is none."""
         ending = self._database.finale(self._ending)
         if ending is None:
@@ -136,10 +146,9 @@ class Trail:
     def _ending(self) -> "_Ending":
         return _Ending(self._keys.chain.reveal())
 
-    def _unlinked(self, event: AuditEvent, caller: Caller, now: datetime) -> AuditRecord:
+    def _entry(self, event: AuditEvent, caller: Caller, now: datetime) -> Entry:
         known = self._known_clean
-        return AuditRecord(
-            0,
+        return Entry(
             uuid7(),
             now,
             event.type,
@@ -149,16 +158,19 @@ class Trail:
             event.subject and storable(event.subject),
             event.provider,
             event.purpose,
-            caller.request_id and storable(self._redact(caller.request_id)),
+            caller.request_id and self._request_id(caller.request_id),
             caller.client,
             event.decision.value,
             event.reason and known(event.reason),
             event.ciphertext_sha256,
             event.term,
             self._instance,
-            b"",
-            b"",
         )
+
+    def _request_id(self, text: str) -> str:
+        if _OUR_REQUEST_ID.fullmatch(text):
+            return text
+        return storable(self._redact(text))
 
 
 class _Ending:
@@ -168,13 +180,14 @@ class _Ending:
 
     def __init__(self, chain_key: bytes) -> None:
         self._chain_key = chain_key
-        self.records: list[AuditRecord] = []
+        self.records: list[Pending] = []
 
     async def run(self, connection: AsyncConnection) -> None:
         if not self.records:
             return
+        entries, contents = zip(*self.records, strict=True)
         head = await store.lock_head(connection)
-        await store.append(connection, chain.extend(self._chain_key, head, self.records))
+        await store.append(connection, entries, chain.heads(self._chain_key, head, contents))
 
     def failure(self, cause: BaseException) -> AuditUnavailable:
         origin = cause.orig if isinstance(cause, DBAPIError) else cause
