@@ -1,5 +1,6 @@
 """The tables, as SQLAlchemy Core sees them. `migrations/` creates them; a test compares both."""
 
+from model_service.db.tables.access import access_keys, access_tokens, change_versions
 from model_service.db.tables.audit import (
     audit_checkpoints,
     audit_head,
@@ -37,12 +38,15 @@ SCHEMA_REVISION = "0007"
 
 __all__ = [
     "SCHEMA_REVISION",
+    "access_keys",
+    "access_tokens",
     "api_key_versions",
     "api_keys",
     "audit_checkpoints",
     "audit_head",
     "audit_keys",
     "audit_records",
+    "change_versions",
     "issued_keys",
     "key_reminders",
     "key_rotation_policies",
