@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
-from model_service.http.auth import Access, GuardedRoute, declare
+from model_service.http.auth import Access, GuardedRoute, Permission, declare
 from model_service.http.metrics import CONTENT_TYPE, Metrics
 from model_service.http.problem import documented
 from model_service.http.wire import ResponseModel, format_moment
@@ -74,8 +74,8 @@ def router(*, version: str, checks: Mapping[str, Check], metrics: Metrics) -> AP
         "/metrics",
         response_class=Response,
         summary="Prometheus metrics",
-        responses={200: {"content": {"text/plain": {}}}, **documented(401)},
-        openapi_extra=declare(Access.SERVICE),
+        responses={200: {"content": {"text/plain": {}}}, **documented(401, 403)},
+        openapi_extra=declare(Access.SERVICE, Permission.OPERATIONS_READ),
     )
     async def expose() -> Response:
         return Response(metrics.expose(), media_type=CONTENT_TYPE)
