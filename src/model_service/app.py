@@ -34,9 +34,13 @@ from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock, uuid7
 from model_service.keys.api import router as keys_router
+from model_service.keys.rotation_api import router as rotation_router
+from model_service.keys.rotation_assembly import KeyRotation
+from model_service.keys.rotation_store import SqlRotationStore
 from model_service.keys.sealed import sealed_keys, sealed_versions
 from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.store import SqlKeyStore
+from model_service.keys.verification import Verifier
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
@@ -67,6 +71,7 @@ class Service:
     rewrapper: Rewrapper
     models: ModelService
     keys: KeyService
+    rotation: KeyRotation
     providers: Providers
     transport: Transport
 
@@ -168,20 +173,25 @@ def assemble(
     sealer = Sealer(keyring)
     trail = Trail(database, audit_keys, clock, redactor, instance_name())
     watch, rewrapper = keyring_upkeep(database, keyring, trail, metrics)
-    keys = KeyService(
+    key_store = SqlKeyStore(database, clock, watch.prepare)
+    observers = KeyObservers(
+        on_value=redactor.remember,
+        on_reveal=lambda outcome: metrics.reveals.labels(outcome).inc(),
+        on_verdict=lambda provider, verdict: metrics.validations.labels(
+            provider.value, verdict.value
+        ).inc(),
+    )
+    keys = KeyService(database, key_store, trail, sealer, providers, clock, observers)
+    rotation = KeyRotation.build(
         database,
-        SqlKeyStore(database, clock, watch.prepare),
-        trail,
+        key_store,
+        SqlRotationStore(database, clock, watch.prepare),
         sealer,
-        providers,
+        trail,
+        OutboxAnnouncer(SqlOutbox(database), clock),
+        Verifier(providers, observers.on_verdict),
+        redactor.remember,
         clock,
-        KeyObservers(
-            on_value=redactor.remember,
-            on_reveal=lambda outcome: metrics.reveals.labels(outcome).inc(),
-            on_verdict=lambda provider, verdict: metrics.validations.labels(
-                provider.value, verdict.value
-            ).inc(),
-        ),
     )
     models = ModelService(
         database, SqlModelStore(database), trail, keys, providers, clock, PriceBook()
@@ -207,8 +217,11 @@ def assemble(
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models),
         keys_router(keys),
+        rotation_router(rotation.service),
     )
-    return Service(app, database, trail, watch, rewrapper, models, keys, providers, transport)
+    return Service(
+        app, database, trail, watch, rewrapper, models, keys, rotation, providers, transport
+    )
 
 
 def build_providers(settings: Settings) -> tuple[Providers, Transport]:

@@ -36,6 +36,9 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
     ("GET", "/api/api-keys/{key_id}/decrypt"): Access.INTERNAL,
     ("POST", "/api/api-keys/{key_id}/validate"): Access.ADMINISTRATOR,
+    ("POST", "/api/api-keys/{key_id}/rotate"): Access.ADMINISTRATOR,
+    ("GET", "/api/api-keys/{key_id}/rotation"): Access.ADMINISTRATOR,
+    ("PUT", "/api/api-keys/{key_id}/rotation-policy"): Access.ADMINISTRATOR,
     ("PUT", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
     ("DELETE", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
 }

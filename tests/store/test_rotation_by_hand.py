@@ -206,6 +206,16 @@ async def test_a_rotation_is_announced_without_any_value(bench: Bench) -> None:
 
 async def test_of_simultaneous_rotations_one_wins_and_the_others_are_told(bench: Bench) -> None:
     key = await bench.key(FIRST)
+    all_asked = asyncio.Barrier(6)
+
+    class Waiting(SetGate):
+        @override
+        async def validate(self, provider: Provider, key: Secret[str], endpoint: Any) -> Verdict:
+            await all_asked.wait()
+            return Verdict.VALID
+
+    bench.gate = Waiting()
+    bench.__post_init__()
     outcomes = await asyncio.gather(
         *(
             bench.service.rotate(key.id, Secret(f"sk-sandbox-racing-value-{n:02}"), HOUR)

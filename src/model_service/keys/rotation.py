@@ -196,7 +196,7 @@ class RotationService:
         now = self._clock.now()
         if key is None or not key.is_usable(now):
             return None
-        for version in await self._store.versions(key_id):
+        for version in await self._store.openable(key_id):
             if version.is_fallback(key, now):
                 value = self._exchange.opened(key, version)
                 self._on_value(value.reveal())

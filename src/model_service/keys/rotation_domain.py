@@ -202,6 +202,10 @@ class RotationStore(Protocol):
         """The values of a key that are not in use, newest first."""
         ...
 
+    async def openable(self, key_id: UUID) -> Sequence[StoredVersion]:
+        """The same, made ready for being opened. Not for use inside a transaction."""
+        ...
+
     async def issued(self, key_id: UUID) -> frozenset[int]:
         """The versions whose values this service made the provider give out, and may take back."""
         ...
@@ -211,8 +215,8 @@ class RotationStore(Protocol):
     ) -> ProviderKey | None:
         """Put a new value in use, if the version is still the one read before.
 
-        The old value is kept as `old` says; with None it is gone. A pending value of the new
-        version makes way. None when the key was changed meanwhile.
+        The old value is kept as `old` says; with None it is gone. A pending value makes way.
+        None when the key was changed meanwhile.
         """
         ...
 

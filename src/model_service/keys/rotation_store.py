@@ -36,7 +36,7 @@ from model_service.keys.rotation_domain import (
     StepState,
     StoredVersion,
 )
-from model_service.keys.store import PLAIN, key_of
+from model_service.keys.store import PLAIN, Preparation, key_of
 
 _k = api_keys.c
 _v = api_key_versions.c
@@ -48,9 +48,13 @@ _i = issued_keys.c
 class SqlRotationStore:
     """`RotationStore` in PostgreSQL. A key's row is always locked before what belongs to it."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, prepare: Preparation | None = None
+    ) -> None:
+        """`prepare` is given the ciphertexts before they are handed out to be opened."""
         self._db = database
         self._clock = clock
+        self._prepare = prepare
 
     async def lock(self, key_id: UUID) -> ProviderKey | None:
         """The key, held until the transaction ends. References to it may still be made."""
@@ -103,6 +107,13 @@ class SqlRotationStore:
         async with self._db.single() as connection:
             return [_version(row) for row in await connection.execute(query)]
 
+    async def openable(self, key_id: UUID) -> Sequence[StoredVersion]:
+        """`versions`, made ready for being opened. Not for use inside a transaction."""
+        found = await self.versions(key_id)
+        if found and self._prepare is not None:
+            await self._prepare([version.encrypted_key for version in found])
+        return found
+
     async def issued(self, key_id: UUID) -> frozenset[int]:
         """The versions whose values this service made the provider give out."""
         query = select(_i.version).where(_i.key_id == key_id, _i.state == IssueState.IN_USE.value)
@@ -122,13 +133,16 @@ class SqlRotationStore:
             locked = await self.lock(key.id)
             if locked is None or locked.key_version != was_version:
                 return None
+            # Whatever was on its way in came too late.
+            await connection.execute(
+                delete(api_key_versions).where(
+                    _v.key_id == key.id, _v.state == StepState.PENDING.value
+                )
+            )
             if old is not None:
                 await connection.execute(_keep_old(key.id, old, self._clock.now()))
                 if old.state is StepState.REVOKED:
                     await connection.execute(_take_back(key.id, was_version, old.retire_at))
-            await connection.execute(
-                delete(api_key_versions).where(_v.key_id == key.id, _v.version == key.key_version)
-            )
             row = (await connection.execute(_put_in_use(sealed))).one()
             return key_of(row)
 
