@@ -13,7 +13,8 @@ drawing with the classes.
     │   ├── AlreadyExists
     │   ├── ChangedMeanwhile
     │   ├── KeyInactive
-    │   └── KeyRefused
+    │   ├── KeyRefused
+    │   └── AdministrationRefused
     ├── PayloadTooLarge
     ├── TooManyRequests
     ├── Unavailable
@@ -118,6 +119,12 @@ class KeyRefused(Conflict):
     """The provider refused the stored key"""
 
     code = "key_refused"
+
+
+class AdministrationRefused(Conflict):
+    """The provider's administration API refuses"""
+
+    code = "administration_refused"
 
 
 class PayloadTooLarge(ServiceError):
