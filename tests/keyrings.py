@@ -96,8 +96,10 @@ class Process:
         return cls(database, await open_keyring(SqlKeyringStore(database), secret), name)
 
     async def change_term(self) -> int:
-        """A new active term, whoever knows of it."""
+        """A new active term; this process says that it knows of it, if it says anything."""
         term = await self.terms.add()
+        if self.watch._entered:
+            await self.watch.step()
         await self.terms.activate(term)
         return term
 

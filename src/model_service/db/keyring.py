@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from model_service.db.notices import notify
 from model_service.db.tables.keyring import (
     keyring_instances,
     keyring_term_keys,
@@ -48,6 +49,9 @@ REWRAP_LOCK: Final = (KEYRING_LOCK[0], 3)
 #: for destroying a term.
 FENCE_LOCK: Final = (KEYRING_LOCK[0], 4)
 
+#: The topic of change notices on which processes hear that the keyring changed.
+KEYRING_TOPIC: Final = "keyring"
+
 #: A process that said nothing for so long runs no more: it had ten occasions. Whoever waits
 #: for all processes waits so long for one that died.
 SILENCE: Final = timedelta(seconds=30)
@@ -63,6 +67,8 @@ class SqlKeyringSession:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        #: Whether running processes are to compare what they hold with what is stored.
+        self.changed = False
 
     async def load(self) -> KeyringRows:
         """All rows: wraps oldest first, terms and term keys in ascending order of term."""
@@ -135,12 +141,14 @@ class SqlKeyringSession:
 
     async def delete_wrap(self, wrap_id: str) -> None:
         """Forget a wrap and every data key under it."""
+        self.changed = True
         await self._connection.execute(
             delete(keyring_wraps).where(keyring_wraps.c.wrap_id == wrap_id)
         )
 
     async def add_term(self, term: TermRow, keys: tuple[TermKeyRow, ...]) -> None:
         """Store a new term with its data key under each wrap."""
+        self.changed = True
         await self._connection.execute(
             keyring_terms.insert().values(term=term.term, state=term.state.value, created_at=_NOW)
         )
@@ -159,6 +167,7 @@ class SqlKeyringSession:
             await self._connection.execute(
                 delete(keyring_term_keys).where(keyring_term_keys.c.term == term)
             )
+        self.changed = True
         t = keyring_terms.c
         retired_at = None if state is TermState.ACTIVE else func.coalesce(t.retired_at, _NOW)
         await self._connection.execute(
@@ -222,7 +231,10 @@ class SqlKeyringStore:
         """A transaction under the keyring's advisory lock: processes take turns."""
         async with self._database.transaction() as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(*KEYRING_LOCK)))
-            yield SqlKeyringSession(connection)
+            session = SqlKeyringSession(connection)
+            yield session
+            if session.changed:
+                await notify(connection, KEYRING_TOPIC, "")
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[KeyringSession]:
