@@ -73,7 +73,7 @@ def _content(entry: Entry) -> dict[str, str | int | None]:
     return {
         "actor": entry.actor,
         "ciphertextSha256": entry.ciphertext_sha256,
-        "client": entry.client,
+        "clientAddress": entry.client_address,
         "decision": entry.decision,
         "id": str(entry.id),
         "instance": entry.instance,

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     provider: str | None
     purpose: str | None
     request_id: str | None
-    client: str | None
+    client_address: str | None
     decision: str
     reason: str | None
     ciphertext_sha256: str | None

@@ -1,6 +1,7 @@
 """The trail in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, ColumnElement, bindparam, func, insert, select, text, true, update
@@ -15,10 +16,14 @@ from model_service.kernel.errors import AuditUnavailable
 #: that the database ends the wait and the connection can go on being used.
 LOCK_TIMEOUT_MS: Final = 1500
 
+#: Records read at a time: a few milliseconds of this process's time.
+READ_BATCH: Final = 200
+
 _r = audit_records.c
 _NAMES: Final = ("seq", "prev_hash", "hash", *Entry._fields)
 _COLUMNS: Final = [_r[name] for name in _NAMES]
 _LOCK_TIMEOUT = text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _LOCK_HEAD = select(audit_head.c.seq, audit_head.c.hash).with_for_update()
 _LOCK_TABLES = text("LOCK TABLE audit_head, audit_records IN ROW EXCLUSIVE MODE")
 
@@ -64,6 +69,49 @@ async def require_writable(database: Database) -> None:
         await connection.execute(_LOCK_TABLES)
         if (await connection.execute(select(audit_head.c.seq))).first() is None:
             raise AuditUnavailable
+
+
+async def take_snapshot(connection: AsyncConnection) -> None:
+    """Have this transaction, which has done nothing yet, see one moment and write nothing."""
+    await connection.execute(_SNAPSHOT)
+
+
+async def stored_head(connection: AsyncConnection) -> Head | None:
+    """Where the chain is said to end; None when nothing says so."""
+    row = (await connection.execute(select(audit_head.c.seq, audit_head.c.hash))).first()
+    return None if row is None else Head(row.seq, row.hash)
+
+
+async def time_of(connection: AsyncConnection, seq: int) -> datetime | None:
+    """When the record of that number was written; None when there is none."""
+    found: datetime | None = await connection.scalar(select(_r.time).where(_r.seq == seq))
+    return found
+
+
+async def numbers_between(
+    connection: AsyncConnection, since: datetime | None, until: datetime | None
+) -> tuple[int, int] | None:
+    """The first and last number among the records of a time; None when there are none."""
+    conditions = _conditions(RecordFilter(since=since, until=until))
+    row = (
+        await connection.execute(select(func.min(_r.seq), func.max(_r.seq)).where(*conditions))
+    ).one()
+    return None if row[0] is None else (row[0], row[1])
+
+
+async def read(
+    connection: AsyncConnection, after: int, last: int | None = None
+) -> AsyncIterator[list[AuditRecord]]:
+    """The records behind number `after`, up to `last`, in order, some at a time."""
+    while True:
+        within = true() if last is None else _r.seq <= last
+        query = select(*_COLUMNS).where(_r.seq > after, within).order_by(_r.seq).limit(READ_BATCH)
+        found = [_record(row) for row in await connection.execute(query)]
+        if found:
+            yield found
+        if len(found) < READ_BATCH:
+            return
+        after = found[-1].seq
 
 
 class SqlAuditStore:

@@ -28,7 +28,7 @@ audit_records = Table(
     Column("provider", Text),
     Column("purpose", Text),
     Column("request_id", Text),
-    Column("client", Text),
+    Column("client_address", Text),
     Column("decision", Text, nullable=False),
     Column("reason", Text),
     Column("ciphertext_sha256", Text),

@@ -39,7 +39,7 @@ def upgrade() -> None:
         Column("provider", Text),
         Column("purpose", Text),
         Column("request_id", Text),
-        Column("client", Text),
+        Column("client_address", Text),
         Column("decision", Text, nullable=False),
         Column("reason", Text),
         Column("ciphertext_sha256", Text),
