@@ -90,7 +90,7 @@ class SqlKeyStore:
             .where(
                 _k.user_id == user_id,
                 _k.provider == provider.value,
-                _usable(self._clock.now()),
+                usable(self._clock.now()),
             )
             .order_by(_k.is_valid.desc(), _k.created_at.desc(), _k.id.desc())
             .limit(1)
@@ -103,7 +103,7 @@ class SqlKeyStore:
         """Keys newest first: one page, or all up to `most`."""
         query = (
             select(*PLAIN)
-            .where(_matching(wanted))
+            .where(matching(wanted))
             .order_by(_k.created_at.desc(), _k.id.desc())
             .limit(page.limit if page else most)
             .offset(page.offset if page else 0)
@@ -113,7 +113,7 @@ class SqlKeyStore:
 
     async def count(self, wanted: KeyFilter) -> int:
         """How many keys there are."""
-        query = select(func.count()).select_from(api_keys).where(_matching(wanted))
+        query = select(func.count()).select_from(api_keys).where(matching(wanted))
         async with self._db.single() as connection:
             return int(await connection.scalar(query) or 0)
 
@@ -187,7 +187,8 @@ class SqlKeyStore:
         return done.rowcount > 0
 
 
-def _usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+def usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Keys that are active and not expired."""
     return and_(_k.is_active, or_(_k.expires_at.is_(None), _k.expires_at > now))
 
 
@@ -220,7 +221,7 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
             _k.id == used.c.id,
             _k.id == locked.c.id,
             _k.key_version == used.c.version,
-            _usable(now),
+            usable(now),
         )
         .values(
             usage_count=_k.usage_count + used.c.n,
@@ -233,7 +234,8 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
 _COUNT_USES = _count_uses()
 
 
-def _matching(wanted: KeyFilter) -> ColumnElement[bool]:
+def matching(wanted: KeyFilter) -> ColumnElement[bool]:
+    """Keys that the filter wants."""
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.user_id is not None:
         conditions.append(_k.user_id == wanted.user_id)

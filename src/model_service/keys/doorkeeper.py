@@ -1,0 +1,52 @@
+"""The one door to a key: whoever asks for something with it passes here first."""
+
+from typing import Final
+from uuid import UUID
+
+from model_service.kernel.acting import name_needed, names_nobody, where_values_leave
+from model_service.kernel.errors import Forbidden, NotFound
+from model_service.kernel.principal import Principal
+from model_service.kernel.types import Clock
+from model_service.keys.ownership import MAY, Action, Decision, Relation, decide, relation
+from model_service.keys.shares import HeldKey, ShareStore
+
+_REFUSED: Final = {
+    Action.REVEAL: "This user may not have the value of this key",
+}
+
+
+class Doorkeeper:
+    """Applies the rules of `ownership` to stored keys and grants, anew for every request."""
+
+    def __init__(self, store: ShareStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def admit(self, principal: Principal, action: Action, key_id: UUID) -> HeldKey:
+        """The key as the one who asks has it, if they may do that with it.
+
+        An unknown key and one that is nothing to them cost the same question and get the
+        same answer.
+
+        Raises:
+            NotFound: there is no such key, or not for them.
+            Forbidden: they may not do that with it.
+            InvalidInput: a service has to say for whom it acts.
+        """
+        if action is Action.REVEAL:
+            principal = where_values_leave(principal)
+        if names_nobody(principal) and action not in MAY[Relation.UNNAMED]:
+            raise name_needed()
+        held = await self._store.held(key_id, principal.user_id)
+        if held is None:
+            raise NotFound("No such key")
+        standing = relation(principal, held, self._clock.now())
+        match decide(standing, action, internal=principal.internal):
+            case Decision.ALLOW:
+                return held
+            case Decision.HIDE:
+                raise NotFound("No such key")
+            case Decision.ASK_FOR_NAME:
+                raise name_needed()
+            case Decision.REFUSE:
+                raise Forbidden(_REFUSED.get(action, "Only the owner of this key may do this"))
