@@ -179,7 +179,7 @@ async def parts(
     clock, trail, box = MovingClock(), RecordingTrail(), PlainBox()
     outbox = SqlOutbox(database)
     opened: list[str] = []
-    sender = HttpSender(transport, policy, box, clock, opened.append, seconds=seconds)
+    sender = HttpSender(transport, box, clock, opened.append, seconds=seconds)
     seams = WebhookSeams(lambda url: parse_address(url, policy)[0].origin, opened.append)
     service = WebhookService(database, SqlWebhookStore(database), sender, box, trail, clock, seams)
     try:

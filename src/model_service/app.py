@@ -55,6 +55,8 @@ from model_service.vault.selftest import run_self_test
 from model_service.vault.terms import TermRotation
 from model_service.vault.watch import Identity, KeyringWatch
 from model_service.webhooks.announcer import OutboxAnnouncer
+from model_service.webhooks.api import router as webhooks_router
+from model_service.webhooks.assembly import WebhookObservers, Webhooks
 from model_service.webhooks.outbox import SqlOutbox
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,7 @@ class Service:
     models: ModelService
     keys: KeyService
     rotation: KeyRotation
+    webhooks: Webhooks
     providers: Providers
     transport: Transport
 
@@ -172,6 +175,7 @@ def assemble(
     clock = SystemClock()
     sealer = Sealer(keyring)
     trail = Trail(database, audit_keys, clock, redactor, instance_name())
+    announcer = OutboxAnnouncer(SqlOutbox(database), clock)
     watch, rewrapper = keyring_upkeep(database, keyring, trail, metrics)
     key_store = SqlKeyStore(database, clock, watch.prepare)
     observers = KeyObservers(
@@ -181,20 +185,33 @@ def assemble(
             provider.value, verdict.value
         ).inc(),
     )
-    keys = KeyService(database, key_store, trail, sealer, providers, clock, observers)
+    keys = KeyService(database, key_store, trail, announcer, sealer, providers, clock, observers)
     rotation = KeyRotation.build(
         database,
         key_store,
         SqlRotationStore(database, clock, watch.prepare),
         sealer,
         trail,
-        OutboxAnnouncer(SqlOutbox(database), clock),
+        announcer,
         Verifier(providers, observers.on_verdict),
         redactor.remember,
         clock,
     )
     models = ModelService(
         database, SqlModelStore(database), trail, keys, providers, clock, PriceBook()
+    )
+
+    webhooks = Webhooks.build(
+        database,
+        transport,
+        KeyringBox(keyring),
+        trail,
+        clock,
+        WebhookObservers(
+            on_value=redactor.remember,
+            on_attempt=lambda outcome: metrics.webhook_attempts.labels(outcome.value).inc(),
+        ),
+        prepare=watch.prepare,
     )
 
     async def migrated() -> None:
@@ -218,9 +235,20 @@ def assemble(
         models_router(models),
         keys_router(keys),
         rotation_router(rotation.service),
+        webhooks_router(webhooks.service),
     )
     return Service(
-        app, database, trail, watch, rewrapper, models, keys, rotation, providers, transport
+        app,
+        database,
+        trail,
+        watch,
+        rewrapper,
+        models,
+        keys,
+        rotation,
+        webhooks,
+        providers,
+        transport,
     )
 
 

@@ -41,6 +41,14 @@ TABLE: dict[tuple[str, str], Access] = {
     ("PUT", "/api/api-keys/{key_id}/rotation-policy"): Access.ADMINISTRATOR,
     ("PUT", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
     ("DELETE", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("PUT", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("DELETE", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks/{webhook_id}/rotate-secret"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks/{webhook_id}/test"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): Access.ADMINISTRATOR,
 }
 
 PRINCIPALS: dict[str, dict[str, str]] = {
@@ -99,6 +107,7 @@ async def test_each_principal_gets_what_the_table_says(
         .replace("{file}", "swagger-ui.css")
         .replace("{model_id}", str(uuid7()))
         .replace("{key_id}", str(uuid7()))
+        .replace("{webhook_id}", str(uuid7()))
     )
     answer = await anonymous.request(method, concrete, headers=PRINCIPALS[principal])
     expected = STOPPED[access] | ({} if access is Access.OPEN else WRONG)

@@ -62,6 +62,12 @@ class Metrics:
             ("table",),
             registry=self._registry,
         )
+        self.webhook_attempts = Counter(
+            "model_service_webhook_attempts",
+            "Events sent to webhooks, by what came of it",
+            ("outcome",),
+            registry=self._registry,
+        )
         info = Gauge(
             "model_service_info",
             "Always 1; the label tells the version",

@@ -17,6 +17,7 @@ from model_service.kernel.errors import (
     NotFound,
     ProviderUnreachable,
 )
+from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Page, Provider, uuid7
@@ -37,6 +38,7 @@ from model_service.keys.domain import (
     key_prefix,
 )
 from model_service.keys.reveal import RevealDesk, does_not_open
+from model_service.keys.rotation_domain import announced
 from model_service.keys.verification import Verifier, unreachable
 from model_service.vault.envelope import AssociatedData, ciphertext_sha256, term_of
 from model_service.vault.keyring import Keyring
@@ -94,6 +96,7 @@ class KeyService:
         transactions: Transactions,
         store: KeyStore,
         trail: AuditTrail,
+        announcer: Announcer,
         sealer: Sealer,
         gate: ProviderGate,
         clock: Clock,
@@ -102,6 +105,7 @@ class KeyService:
         self._transactions = transactions
         self._store = store
         self._trail = trail
+        self._announcer = announcer
         self._sealer = sealer
         self._gate = gate
         self._verifier = Verifier(gate, observers.on_verdict)
@@ -239,6 +243,9 @@ class KeyService:
                 now=self._clock.now(),
             )
             await self._trail.record(heard)
+            if noted is not None and key.is_valid and not noted.is_valid:
+                told = {**announced(noted), "reason": "refused", "fallback": False}
+                await self._announcer.announce(EventType.KEY_INVALID, told)
         return await self._unless_lost(key_id, noted)
 
     async def change(self, key_id: UUID, changes: Mapping[str, Any]) -> ProviderKey:

@@ -145,7 +145,11 @@ class Deliverer:
                 group.create_task(self._deliver(claim))
 
     async def _deliver(self, claim: Claim) -> None:
-        sent = await self._sender.send(claim.target, claim.event, claim.attempt)
+        try:
+            sent = await self._sender.send(claim.target, claim.event, claim.attempt)
+        except DatabaseUnavailable:
+            log.warning("a webhook waits for the database", event_id=str(claim.event.id))
+            return  # the lease lapses, and the next attempt is made
         self._on_attempt(sent.attempt.outcome)
         settlement = settlement_of(sent, claim.event, self._clock.now(), self._chance())
         try:

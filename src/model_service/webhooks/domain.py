@@ -236,7 +236,11 @@ class Sender(Protocol):
     """Sends one event to one receiver, once."""
 
     async def send(self, target: Target, event: Event, number: int) -> "Sent":
-        """Attempt it. Never raises for what a receiver does or is."""
+        """Attempt it. Never raises for what a receiver does or is.
+
+        Raises:
+            DatabaseUnavailable: nothing was sent.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """Sending one event to one receiver, once, and naming what came of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +17,6 @@ from model_service.kernel.errors import (
 from model_service.kernel.sealing import SecretBox
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock
-from model_service.providers.egress import EgressPolicy
 from model_service.providers.errors import retry_after_seconds
 from model_service.providers.transport import Limits, Timeouts, Transport, UpstreamRequest
 from model_service.webhooks.address import parse_address
@@ -32,6 +31,9 @@ SECONDS: Final = 15.0
 _LIMITS: Final = Limits(body_bytes=64 * 1024, header_bytes=16 * 1024)
 _HEADERS: Final = (("content-type", "application/json"), ("user-agent", "model-service"))
 
+Preparation = Callable[[Iterable[str]], Awaitable[None]]
+"""Is given sealed texts before they are opened, to learn of new terms they may be of."""
+
 
 class HttpSender:
     """`Sender` over the providers' transport, by its rules for addresses that users set."""
@@ -39,31 +41,35 @@ class HttpSender:
     def __init__(
         self,
         transport: Transport,
-        policy: EgressPolicy,
         box: SecretBox,
         clock: Clock,
         on_value: Callable[[str], None],
         *,
+        prepare: Preparation | None = None,
         seconds: float = SECONDS,
     ) -> None:
         """`on_value` hears every signing secret that is opened; `seconds` bound an attempt."""
         self._transport = transport
-        self._policy = policy
         self._box = box
         self._clock = clock
         self._on_value = on_value
+        self._prepare = prepare
         self._timeouts = Timeouts(
             connect=min(5.0, seconds), first_byte=seconds, idle=seconds, total=seconds
         )
 
     async def send(self, target: Target, event: Event, number: int) -> Sent:
-        """Attempt it. Never raises for what a receiver does or is."""
+        """Attempt it. Never raises for what a receiver does or is.
+
+        Raises:
+            DatabaseUnavailable: nothing was sent, as the keyring could not be brought up to date.
+        """
         at = self._clock.now()
         loop = asyncio.get_running_loop()
         start = loop.time()
         status = retry_after = None
         try:
-            secrets = self._opened(target)
+            secrets = await self._opened(target)
             status, retry_after = await self._exchange(target.url, secrets, event, at)
             outcome = outcome_of_status(status)
         except IntegrityFailure:
@@ -74,7 +80,9 @@ class HttpSender:
         latency = round((loop.time() - start) * 1000)
         return Sent(Attempt(number, at, outcome, status, latency), retry_after)
 
-    def _opened(self, target: Target) -> list[Secret[str]]:
+    async def _opened(self, target: Target) -> list[Secret[str]]:
+        if self._prepare is not None:
+            await self._prepare(secret.sealed for secret in target.secrets)
         secrets = [self._box.open(PLACE, secret.id, secret.sealed) for secret in target.secrets]
         for secret in secrets:
             self._on_value(secret.reveal())
@@ -83,7 +91,7 @@ class HttpSender:
     async def _exchange(
         self, url: str, secrets: list[Secret[str]], event: Event, at: datetime
     ) -> tuple[int, int | None]:
-        endpoint, path = parse_address(url, self._policy)
+        endpoint, path = parse_address(url, self._transport.policy)
         body = event.body.encode()
         signed = signed_headers(secrets, str(event.id), at, body)
         request = UpstreamRequest(endpoint, "POST", path, (*_HEADERS, *signed), body)

@@ -146,7 +146,10 @@ class WebhookService:
     async def test(self, webhook_id: UUID) -> tuple[UUID, Attempt]:
         """Send a `webhook.test` event now, once, whatever the webhook subscribed to.
 
-        Gives the event's id and what came of it. Raises `NotFound`.
+        Gives the event's id and what came of it.
+
+        Raises:
+            NotFound, DatabaseUnavailable.
         """
         target = await self._store.target(webhook_id, self._clock.now())
         if target is None:
