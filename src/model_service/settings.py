@@ -126,6 +126,19 @@ class Settings(BaseSettings):
         "https://generativelanguage.googleapis.com"
     )
     ollama_base_url: Annotated[str, Field(description="Ollama's API")] = "http://localhost:11434"
+    openai_admin_base_url: Annotated[
+        str,
+        Field(
+            description="OpenAI's administration API, with its version; unset: at"
+            " `OPENAI_BASE_URL`'s origin"
+        ),
+    ] = ""
+    azure_management_base_url: Annotated[str, Field(description="Azure's management API")] = (
+        "https://management.azure.com"
+    )
+    azure_login_base_url: Annotated[
+        str, Field(description="where tokens for Azure's management API are had")
+    ] = "https://login.microsoftonline.com"
     upstream_allowed_hosts: Annotated[
         str,
         Field(

@@ -77,7 +77,7 @@ def doctor(
 
 def sandbox(
     port: Annotated[
-        int, typer.Option(min=1, max=65530, help="Base port; the providers take the next five.")
+        int, typer.Option(min=1, max=65528, help="Base port; the stand-ins take the next seven.")
     ] = 4100,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
@@ -89,7 +89,7 @@ def sandbox(
 
 def demo(
     sandbox_port: Annotated[
-        int, typer.Option(min=1, max=65530, help="Base port of the stand-ins.")
+        int, typer.Option(min=1, max=65528, help="Base port of the stand-ins.")
     ] = 4100,
 ) -> None:
     """Run the service against the sandbox, with a few models and keys to try."""
