@@ -42,6 +42,7 @@ async def export(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    author: str | None = None,
 ) -> Exported | None:
     """Write every segment that has a record of that time; None when none has.
 
@@ -52,7 +53,8 @@ async def export(
         AuditUnavailable: it could not be recorded, so nothing was written.
         DatabaseUnavailable: the database went away.
     """
-    await trail.record(AuditEvent(type="audit.export", subject="audit"))
+    reason = None if author is None else f"by {author}"
+    await trail.record(AuditEvent(type="audit.export", subject="audit", reason=reason))
     await checkpointer.cover()
     async with database.transaction() as connection:
         await store.take_snapshot(connection)

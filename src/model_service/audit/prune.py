@@ -33,7 +33,13 @@ class Pruned:
 
 
 async def prune(
-    database: Database, keys: AuditKeys, trail: AuditTrail, clock: Clock, before: datetime
+    database: Database,
+    keys: AuditKeys,
+    trail: AuditTrail,
+    clock: Clock,
+    before: datetime,
+    *,
+    author: str | None = None,
 ) -> Pruned | None:
     """Remove the segments whose records are all older and exported; None when there is none.
 
@@ -59,7 +65,8 @@ async def prune(
         await _remove(connection, start.seq, last.seq)
         anchor = replace(last, kind=SealKind.ANCHOR, first_seq=start.seq + 1, time=clock.now())
         await seals.add(connection, keys, anchor)
-        reason = f"records {anchor.first_seq} to {anchor.seq}"
+        by = "" if author is None else f" by {author}"
+        reason = f"records {anchor.first_seq} to {anchor.seq}{by}"
         await trail.record(AuditEvent(type="audit.prune", subject="audit", reason=reason))
     return Pruned(anchor.first_seq, anchor.seq, carried)
 

@@ -67,6 +67,21 @@ class AuditKeys:
             raise AuditBroken(seq, f"the {kind} belongs elsewhere")
         return checkpoint
 
+    def require_signed_line(self, line: bytes) -> Checkpoint:
+        """What a line with a signature in an export says.
+
+        Raises:
+            AuditBroken: it was not signed with this key, or is no such line.
+        """
+        try:
+            content = orjson.loads(line)
+            signed, signature = content["signed"], bytes.fromhex(content["signature"])
+            kind, seq = signed["kind"], signed["seq"]
+        except (ValueError, TypeError, KeyError):
+            raise AuditBroken(0, "the checkpoint given is not one") from None
+        document = orjson.dumps(signed, option=orjson.OPT_SORT_KEYS).decode()
+        return self.require_signed(kind, seq, document, signature)
+
 
 def line(signed: SignedCheckpoint) -> bytes:
     """The checkpoint as a line of an export. The document stands in it as it was signed."""

@@ -22,6 +22,7 @@ def build() -> typer.Typer:
         app.command()(command)
     app.command(name="import")(import_earlier)
     app.add_typer(_secret())
+    app.add_typer(_audit())
     return app
 
 
@@ -31,6 +32,18 @@ def _secret() -> typer.Typer:
     )
     group.command(name="status")(secret_status)
     group.command(name="rotate")(secret_rotate)
+    return group
+
+
+def _audit() -> typer.Typer:
+    group = typer.Typer(
+        name="audit",
+        help="The audit trail: check it, take it out, shorten it.",
+        no_args_is_help=True,
+    )
+    group.command(name="verify")(audit_verify)
+    group.command(name="export")(audit_export)
+    group.command(name="prune")(audit_prune)
     return group
 
 
@@ -174,3 +187,49 @@ def secret_rotate(
     if (new_secret_file or generate) and steps[0] not in (Step.STAGE, Step.COMPROMISED):
         raise typer.BadParameter(f"{steps[0].value} takes no new secret")
     rotate(steps[0], new_secret_file=new_secret_file, generate=generate, as_json=json)
+
+
+def audit_verify(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", help="An earlier export: shows whether the end was cut off since."
+        ),
+    ] = None,
+) -> None:
+    """Check records, checkpoints and stored ciphertexts; exit 2 naming the first that is wrong."""
+    from model_service.cli.audit import verify
+
+    verify(checkpoint)
+
+
+def audit_export(
+    since: Annotated[
+        str | None, typer.Option("--from", help="ISO 8601 time; from the beginning without it.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="ISO 8601 time; up to now without it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; standard output without it.")
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", help="File for the public key; standard error without it."),
+    ] = None,
+) -> None:
+    """Write whole signed segments as JSON lines, which anybody can check with the public key."""
+    from model_service.cli.audit import export
+
+    export(since, until, out, public_key)
+
+
+def audit_prune(
+    before: Annotated[
+        str, typer.Option("--before", help="ISO 8601 time; what is younger is kept.")
+    ],
+) -> None:
+    """Remove whole exported segments; a signed anchor says where the trail then begins."""
+    from model_service.cli.audit import prune
+
+    prune(before)
