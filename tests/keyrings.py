@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
 
 from model_service.app import sealed_tables
 from model_service.db import tables
@@ -41,6 +41,8 @@ _FILLED = (
     tables.webhooks,
     tables.webhook_secrets,
     tables.audit_keys,
+    tables.audit_records,
+    tables.audit_checkpoints,
     tables.keyring_wraps,
     tables.keyring_terms,
     tables.keyring_term_keys,
@@ -49,10 +51,11 @@ _FILLED = (
 
 
 async def emptied(database: Database) -> None:
-    """Take every record and the keyring away."""
+    """Take every record, the keyring and the audit trail away."""
     names = ", ".join(table.name for table in _FILLED)
     async with database.transaction() as connection:
         await connection.execute(text(f"TRUNCATE {names} CASCADE"))
+        await connection.execute(update(tables.audit_head).values(seq=0, hash=bytes(32)))
 
 
 @dataclass
@@ -152,7 +155,10 @@ class Process:
         return row_id
 
     async def add_service_secrets(self, value: str) -> dict[str, UUID]:
-        """A record in each table of the service's own secrets; gives their ids by place."""
+        """A record in each table of the service's own secrets; gives their ids by place.
+
+        That of the audit trail is none that a trail can start with.
+        """
         ids = {place: uuid7() for place in ("admin_credentials", "webhooks", "audit_keys")}
         sealed = {place: self.box.seal(place, ids[place], Secret(value)) for place in ids}
         webhook_id = uuid7()
