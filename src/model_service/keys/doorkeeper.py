@@ -1,18 +1,13 @@
 """The one door to a key: whoever asks for something with it passes here first."""
 
-from typing import Final
 from uuid import UUID
 
 from model_service.kernel.acting import name_needed, names_nobody, where_values_leave
 from model_service.kernel.errors import Forbidden, NotFound
 from model_service.kernel.principal import Principal
 from model_service.kernel.types import Clock
-from model_service.keys.ownership import MAY, Action, Decision, Relation, decide, relation
-from model_service.keys.shares import HeldKey, ShareStore
-
-_REFUSED: Final = {
-    Action.REVEAL: "This user may not have the value of this key",
-}
+from model_service.keys.ownership import Action, Decision, Relation, decide, relation
+from model_service.keys.shares import Held, HeldKey, KeyRef, ShareStore
 
 
 class Doorkeeper:
@@ -33,9 +28,7 @@ class Doorkeeper:
             Forbidden: they may not do that with it.
             InvalidInput: a service has to say for whom it acts.
         """
-        if action is Action.REVEAL:
-            principal = where_values_leave(principal)
-        if names_nobody(principal) and action not in MAY[Relation.UNNAMED]:
+        if names_nobody(principal):
             raise name_needed()
         held = await self._store.held(key_id, principal.user_id)
         if held is None:
@@ -49,4 +42,24 @@ class Doorkeeper:
             case Decision.ASK_FOR_NAME:
                 raise name_needed()
             case Decision.REFUSE:
-                raise Forbidden(_REFUSED.get(action, "Only the owner of this key may do this"))
+                raise Forbidden(_refusal(action))
+
+    async def admit_to_value(self, principal: Principal, key_id: UUID) -> Held:
+        """The key, if the one who asks may have its value; whether it exists is told later.
+
+        Raises:
+            NotFound, Forbidden: as `admit`.
+        """
+        principal = where_values_leave(principal)
+        if not names_nobody(principal):
+            return await self.admit(principal, Action.REVEAL, key_id)
+        decision = decide(Relation.UNNAMED, Action.REVEAL, internal=principal.internal)
+        if decision is not Decision.ALLOW:
+            raise name_needed()
+        return KeyRef(key_id)
+
+
+def _refusal(action: Action) -> str:
+    if action is Action.REVEAL:
+        return "This user may not have the value of this key"
+    return "Only the owner of this key may do this"

@@ -1,31 +1,14 @@
 """Keys as users have them: their own and, until a grant ends, those shared with them."""
 
-from typing import Protocol
-from uuid import UUID
-
 from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Purpose
 from model_service.kernel.errors import Forbidden, InvalidInput
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Page, Provider
 from model_service.keys.domain import KeyFilter, audit_subject
 from model_service.keys.service import MOST_UNPAGED, KeyService
-from model_service.keys.shares import HeldKey, ShareScope, ShareStore
+from model_service.keys.shares import Held, HeldKey, ShareScope, ShareStore
 
 _ANY_SCOPE = (ShareScope.USE, ShareScope.REVEAL)
-
-
-class Held(Protocol):
-    """Which key, and by which grant; a `HeldKey` is one."""
-
-    @property
-    def id(self) -> UUID:
-        """Which key."""
-        ...
-
-    @property
-    def share_id(self) -> UUID | None:
-        """The grant by which it is had; None for the owner's own."""
-        ...
 
 
 class Holdings:

@@ -51,6 +51,28 @@ class NewShare:
     expires_at: datetime | None = None
 
 
+class Held(Protocol):
+    """Which key, and by which grant; a `HeldKey` is one."""
+
+    @property
+    def id(self) -> UUID:
+        """Which key."""
+        ...
+
+    @property
+    def share_id(self) -> UUID | None:
+        """The grant by which it is had; None for the owner's own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key that nothing is known of, but that it may be had."""
+
+    id: UUID
+    share_id: UUID | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class HeldKey:
     """A key as somebody has it: its owner (`share` None), or a grantee by a live grant."""
@@ -107,12 +129,11 @@ class ShareStore(Protocol):
         """Take a grant of that key away; gives what it was, None when there was none."""
         ...
 
-    async def of_key(self, key_id: UUID) -> list[Share]:
-        """A key's grants, newest first, expired ones too until others replace them."""
-        ...
+    async def of_key(self, key_id: UUID, before: UUID | None, most: int) -> list[Share]:
+        """A key's grants, newest first, expired ones too until others replace them.
 
-    async def count_of_key(self, key_id: UUID) -> int:
-        """How many of them there are."""
+        With `before`, those made before the grant of that id.
+        """
         ...
 
     async def is_live(self, share_id: UUID) -> bool:

@@ -83,22 +83,17 @@ class SqlShareStore:
             await notify(connection, TOPIC, str(key_id))
         return _share(row)
 
-    async def of_key(self, key_id: UUID) -> list[Share]:
-        """A key's grants, newest first."""
+    async def of_key(self, key_id: UUID, before: UUID | None, most: int) -> list[Share]:
+        """A key's grants, newest first; their ids are in the order of their making."""
         query = (
             select(_k.user_id, *_GRANT)
             .join(api_keys, _k.id == _s.key_id)
-            .where(_s.key_id == key_id)
-            .order_by(_s.created_at.desc(), _s.id.desc())
+            .where(_s.key_id == key_id, true() if before is None else _s.id < before)
+            .order_by(_s.id.desc())
+            .limit(most)
         )
         async with self._db.single() as connection:
             return [_share(row) for row in await connection.execute(query)]
-
-    async def count_of_key(self, key_id: UUID) -> int:
-        """How many grants a key has, expired ones too."""
-        query = select(func.count()).select_from(key_shares).where(_s.key_id == key_id)
-        async with self._db.single() as connection:
-            return int(await connection.scalar(query) or 0)
 
     async def is_live(self, share_id: UUID) -> bool:
         """Whether the grant is there and has not expired."""

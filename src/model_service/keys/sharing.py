@@ -1,6 +1,5 @@
 """What can be done about grants: give one, list them, take one back."""
 
-from typing import Final
 from uuid import UUID
 
 import structlog
@@ -17,9 +16,6 @@ from model_service.keys.ownership import Action
 from model_service.keys.shares import NewShare, Share, ShareStore
 
 log = structlog.get_logger(__name__)
-
-#: Grants that one key can have; one that needs more belongs to a service, not to a user.
-MOST_SHARES: Final = 1000
 
 
 class SharingService:
@@ -46,8 +42,7 @@ class SharingService:
 
         Raises:
             NotFound, Forbidden: as `Doorkeeper.admit`.
-            InvalidInput: the grantee is the owner, the expiry has passed, or there are as many
-                grants of the key as there can be.
+            InvalidInput: the grantee is the owner, or the expiry has passed.
             AlreadyExists: a live grant to that user exists.
             AuditUnavailable, DatabaseUnavailable: it was not granted.
         """
@@ -61,8 +56,6 @@ class SharingService:
                 raise NotFound("No such key")
             if new.grantee_user_id == key.user_id:
                 raise InvalidInput(errors=[FieldFault("granteeUserId", "owns the key")])
-            if await self._store.count_of_key(key_id) >= MOST_SHARES:
-                raise InvalidInput(f"A key cannot be shared with more than {MOST_SHARES} users")
             share = Share(
                 id=uuid7(),
                 key_id=key_id,
@@ -79,7 +72,9 @@ class SharingService:
         log.info("key shared", key_id=str(key_id), share_id=str(share.id))
         return share
 
-    async def list(self, principal: Principal, key_id: UUID) -> list[Share]:
+    async def page(
+        self, principal: Principal, key_id: UUID, before: UUID | None, most: int
+    ) -> list[Share]:
         """A key's grants, newest first; a grantee sees its own alone.
 
         Raises:
@@ -88,7 +83,7 @@ class SharingService:
         held = await self._doorkeeper.admit(principal, Action.SEE_SHARES, key_id)
         if held.share is not None and not principal.is_administrator:
             return [held.share]
-        return await self._store.of_key(key_id)
+        return await self._store.of_key(key_id, before, most)
 
     async def revoke(self, principal: Principal, key_id: UUID, share_id: UUID) -> None:
         """Take a grant back. From the return on it gives nothing any more.

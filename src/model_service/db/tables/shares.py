@@ -26,4 +26,4 @@ Index(
     key_shares.c.key_id,
     unique=True,
 )
-Index("ix_key_shares_key_id", key_shares.c.key_id)
+Index("ix_key_shares_key_id_id", key_shares.c.key_id, key_shares.c.id.desc())

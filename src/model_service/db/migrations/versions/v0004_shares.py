@@ -1,7 +1,7 @@
 """Grants of provider keys to other users than their owners."""
 
 from alembic import op
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Text, Uuid
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 revision = "0004"
@@ -34,7 +34,7 @@ def upgrade() -> None:
         ["grantee_user_id", "key_id"],
         unique=True,
     )
-    op.create_index("ix_key_shares_key_id", "key_shares", ["key_id"])
+    op.create_index("ix_key_shares_key_id_id", "key_shares", ["key_id", text("id DESC")])
 
 
 def downgrade() -> None:
