@@ -87,6 +87,7 @@ class Exchange:
         async with self._transactions.transaction():
             if await self._store.lock(before.id) is None:
                 raise NotFound("No such key")
+            await self._store.align_issued(before.id, before.key_version)
             issued = await self._store.issued(before.id)
             old = self._kept(grace, is_issued=before.key_version in issued)
             await self._supersede(rotation, issued)

@@ -224,6 +224,17 @@ class RotationStore(Protocol):
         """Store a value that is not in use yet."""
         ...
 
+    async def drop_pending(self, key_id: UUID) -> None:
+        """Delete a value that is not to be used after all."""
+        ...
+
+    async def align_issued(self, key_id: UUID, version: int) -> None:
+        """Know what was issued for the value in use by the version that it has now.
+
+        A key sealed anew for another endpoint has another version, but the same value.
+        """
+        ...
+
     async def revoke(self, key_id: UUID, version: int, at: datetime) -> None:
         """End a value's grace; at `at` it is to be taken back from its provider."""
         ...

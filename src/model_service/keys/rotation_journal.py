@@ -43,11 +43,11 @@ class Journal:
         )
         await self._write(rotation, rotation.key.key_version, old, reason="replaced")
 
-    async def failed(self, rotation: Rotation, reason: str) -> None:
-        """The new value does not come to be used."""
+    async def failed(self, rotation: Rotation, reason: str, version: int | None = None) -> None:
+        """The new value, of that version or the rotation's, does not come to be used."""
         await self._write(
             rotation,
-            rotation.version,
+            rotation.version if version is None else version,
             StepState.DESTROYED,
             reason=reason,
             decision=Decision.DENY,

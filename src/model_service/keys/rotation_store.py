@@ -133,12 +133,7 @@ class SqlRotationStore:
             locked = await self.lock(key.id)
             if locked is None or locked.key_version != was_version:
                 return None
-            # Whatever was on its way in came too late.
-            await connection.execute(
-                delete(api_key_versions).where(
-                    _v.key_id == key.id, _v.state == StepState.PENDING.value
-                )
-            )
+            await self.drop_pending(key.id)  # whatever was on its way in came too late
             if old is not None:
                 await connection.execute(_keep_old(key.id, old, self._clock.now()))
                 if old.state is StepState.REVOKED:
@@ -161,6 +156,30 @@ class SqlRotationStore:
                     endpoint=key.endpoint,
                     created_at=self._clock.now(),
                 )
+            )
+
+    async def drop_pending(self, key_id: UUID) -> None:
+        """Delete a value that is not to be used after all."""
+        async with self._db.single() as connection:
+            await connection.execute(
+                delete(api_key_versions).where(
+                    _v.key_id == key_id, _v.state == StepState.PENDING.value
+                )
+            )
+
+    async def align_issued(self, key_id: UUID, version: int) -> None:
+        """Know what was issued for the value in use by the version that it has now."""
+        others = select(_v.version).where(_v.key_id == key_id)
+        async with self._db.single() as connection:
+            await connection.execute(
+                update(issued_keys)
+                .where(
+                    _i.key_id == key_id,
+                    _i.state == IssueState.IN_USE.value,
+                    _i.version < version,
+                    _i.version.not_in(others),
+                )
+                .values(version=version)
             )
 
     async def revoke(self, key_id: UUID, version: int, at: datetime) -> None:

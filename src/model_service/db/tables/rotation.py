@@ -112,6 +112,8 @@ issued_keys = Table(
     Column("credential_id", Uuid, nullable=False),
     Column("target", Text, nullable=False),
     Column("reference", Text),
+    # What the value is taken back by that this one takes the place of.
+    Column("former", Text),
     Column("state", Text, nullable=False),
     # Until then a process works on it; after that another may take it over.
     Column("claimed_until", moment(), nullable=False),

@@ -114,6 +114,7 @@ def _create_issued() -> None:
         Column("credential_id", Uuid, nullable=False),
         Column("target", Text, nullable=False),
         Column("reference", Text),
+        Column("former", Text),
         Column("state", Text, nullable=False),
         Column("claimed_until", _moment(), nullable=False),
         Column("created_at", _moment(), nullable=False),
