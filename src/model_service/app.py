@@ -10,9 +10,17 @@ from fastapi import APIRouter, FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
+from model_service.access.api import router as tokens_router
+from model_service.access.assembly import AccessTokens
+from model_service.access.domain import TokenHasher
+from model_service.access.hashing import open_token_hasher
+from model_service.audit.api import router as audit_router
 from model_service.audit.keys import open_audit_keys
+from model_service.audit.ledger import Ledger
 from model_service.audit.signing import AuditKeys
+from model_service.audit.store import SqlAuditStore
 from model_service.audit.trail import Trail, instance_name
+from model_service.background import Background
 from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
@@ -20,27 +28,35 @@ from model_service.catalog.store import SqlModelStore
 from model_service.db import tables
 from model_service.db.engine import create_engine, normalise_url
 from model_service.db.keyring import SqlKeyringStore
+from model_service.db.notices import Notices
 from model_service.db.sealed import boxed
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http import operations, problem
+from model_service.http.abuse import Refusals
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
 from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
+from model_service.kernel.rate import RateLimits
 from model_service.kernel.redact import Redactor
 from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock, uuid7
+from model_service.keys.admin_credentials_api import router as admin_credentials_router
 from model_service.keys.api import router as keys_router
 from model_service.keys.rotation_api import router as rotation_router
-from model_service.keys.rotation_assembly import KeyRotation
-from model_service.keys.rotation_store import SqlRotationStore
+from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.sealed import sealed_keys, sealed_versions
 from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.verification import Verifier
+from model_service.providers.administration.registry import (
+    AdministrationUrls,
+    administration_addresses,
+    administrations,
+)
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
@@ -69,17 +85,25 @@ class Service:
     app: FastAPI
     database: Database
     trail: Trail
+    ledger: Ledger
     watch: KeyringWatch
     rewrapper: Rewrapper
+    access: AccessTokens
     models: ModelService
     keys: KeyService
     rotation: KeyRotation
     webhooks: Webhooks
     providers: Providers
     transport: Transport
+    background: Background
+
+    def start(self) -> None:
+        """Begin what goes on beside the requests."""
+        self.background.start()
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""
+        await self.background.close()
         await self.models.close()
         await self.keys.close()
         await self.watch.leave()
@@ -112,11 +136,16 @@ def address_faults(settings: Settings) -> list[str]:
         # With no rule of the policy in the way: that one is checked by itself.
         operator_addresses(_base_urls(settings), EgressPolicy((), loopback_allowed=True))
 
+    def administration() -> None:
+        administration_addresses(
+            _administration_urls(settings), EgressPolicy((), loopback_allowed=True)
+        )
+
     def allowed_hosts() -> None:
         EgressPolicy.parse(settings.upstream_allowed_hosts, loopback_allowed=True)
 
     faults: list[str] = []
-    for check in (database, providers, allowed_hosts):
+    for check in (database, providers, administration, allowed_hosts):
         try:
             check()
         except StartupFault as fault:
@@ -144,25 +173,40 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
     """Everything, ready to serve, on a migrated database.
 
     Raises:
-        StartupFault: a setting does not hold, the database is away, or the audit keys do not open.
+        StartupFault: a setting does not hold, the database is away, or the keys of the audit
+            trail or of the tokens do not open.
         SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
     """
     run_self_test()
     database = Database(create_engine(database_url))
     try:
         keyring = await open_vault(settings, database)
-        audit_keys = await open_audit_keys(database, KeyringBox(keyring))
-        return assemble(settings, database, keyring, audit_keys, redactor)
+        box = KeyringBox(keyring)
+        opened = Opened(
+            keyring, await open_audit_keys(database, box), await open_token_hasher(database, box)
+        )
+        service = assemble(settings, database, Notices(database_url), opened, redactor)
+        await service.access.directory.load()
+        return service
     except BaseException:
         await database.close()
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the master secret opened."""
+
+    keyring: Keyring
+    audit_keys: AuditKeys
+    token_hasher: TokenHasher
+
+
 def assemble(
     settings: Settings,
     database: Database,
-    keyring: Keyring,
-    audit_keys: AuditKeys,
+    notices: Notices,
+    opened: Opened,
     redactor: Redactor,
 ) -> Service:
     """The parts, wired. Nothing is connected or asked before the first request.
@@ -173,9 +217,11 @@ def assemble(
     providers, transport = build_providers(settings)
     metrics = Metrics(version=__version__)
     clock = SystemClock()
+    keyring = opened.keyring
     sealer = Sealer(keyring)
-    trail = Trail(database, audit_keys, clock, redactor, instance_name())
+    trail = Trail(database, opened.audit_keys, clock, redactor, instance_name())
     announcer = OutboxAnnouncer(SqlOutbox(database), clock)
+    ledger = Ledger.build(database, opened.audit_keys, trail, announcer, clock)
     watch, rewrapper = keyring_upkeep(database, keyring, trail, metrics)
     key_store = SqlKeyStore(database, clock, watch.prepare)
     observers = KeyObservers(
@@ -187,15 +233,21 @@ def assemble(
     )
     keys = KeyService(database, key_store, trail, announcer, sealer, providers, clock, observers)
     rotation = KeyRotation.build(
-        database,
-        key_store,
-        SqlRotationStore(database, clock, watch.prepare),
-        sealer,
-        trail,
-        announcer,
-        Verifier(providers, observers.on_verdict),
-        redactor.remember,
-        clock,
+        Foundation(
+            database=database,
+            keys=key_store,
+            sealer=sealer,
+            box=KeyringBox(keyring),
+            verifier=Verifier(providers, observers.on_verdict),
+            administrations=administrations(
+                transport, _policy(settings), _administration_urls(settings)
+            ),
+            trail=trail,
+            announcer=announcer,
+            clock=clock,
+            on_value=redactor.remember,
+            prepare=watch.prepare,
+        )
     )
     models = ModelService(
         database, SqlModelStore(database), trail, keys, providers, clock, PriceBook()
@@ -212,6 +264,15 @@ def assemble(
             on_attempt=lambda outcome: metrics.webhook_attempts.labels(outcome.value).inc(),
         ),
         prepare=watch.prepare,
+    )
+
+    access = AccessTokens.build(database, opened.token_hasher, notices, trail, announcer, clock)
+    refusals = Refusals(trail)
+    authenticator = Authenticator(
+        _credentials(settings),
+        access.directory,
+        RateLimits(settings.auth_failures_per_minute),
+        refusals,
     )
 
     async def migrated() -> None:
@@ -231,24 +292,40 @@ def assemble(
     app = application(
         settings,
         metrics,
+        authenticator,
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models),
+        audit_router(SqlAuditStore(database), trail),
         keys_router(keys),
         rotation_router(rotation.service),
+        admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
+        tokens_router(access.service),
     )
     return Service(
         app,
         database,
         trail,
+        ledger,
         watch,
         rewrapper,
+        access,
         models,
         keys,
         rotation,
         webhooks,
         providers,
         transport,
+        Background(
+            (
+                notices,
+                access.last_use,
+                refusals,
+                ledger.checkpointer,
+                rotation.retirer,
+                rotation.scheduler,
+            )
+        ),
     )
 
 
@@ -258,11 +335,24 @@ def build_providers(settings: Settings) -> tuple[Providers, Transport]:
     Raises:
         StartupFault: a base URL or the list of allowed hosts is malformed.
     """
-    policy = EgressPolicy.parse(
-        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
-    )
+    policy = _policy(settings)
     transport = Transport(policy)
     return Providers(transport, policy, _base_urls(settings)), transport
+
+
+def _policy(settings: Settings) -> EgressPolicy:
+    return EgressPolicy.parse(
+        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
+    )
+
+
+def _administration_urls(settings: Settings) -> AdministrationUrls:
+    return AdministrationUrls(
+        openai=settings.openai_base_url,
+        openai_admin=settings.openai_admin_base_url,
+        azure_management=settings.azure_management_base_url,
+        azure_login=settings.azure_login_base_url,
+    )
 
 
 def _base_urls(settings: Settings) -> BaseUrls:
@@ -361,6 +451,7 @@ def sealed_tables(database: Database, keyring: Keyring) -> tuple[SealedTable, ..
         boxed(database, credentials.sealed, "admin-credential", box, "admin_credentials"),
         boxed(database, webhooks.sealed, "webhook-secret", box, "webhooks"),
         boxed(database, tables.audit_keys.c.sealed, "audit-key", box, "audit_keys"),
+        boxed(database, tables.access_keys.c.sealed, "access-key", box, "access_keys"),
     )
 
 
@@ -373,7 +464,9 @@ def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
     return partial(open_legacy, secret)
 
 
-def application(settings: Settings, metrics: Metrics, *routers: APIRouter) -> FastAPI:
+def application(
+    settings: Settings, metrics: Metrics, authenticator: Authenticator, *routers: APIRouter
+) -> FastAPI:
     """The routes behind the edge, with the documentation of themselves."""
     app = FastAPI(
         title="Model Service",
@@ -383,7 +476,7 @@ def application(settings: Settings, metrics: Metrics, *routers: APIRouter) -> Fa
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.authenticator = Authenticator(_credentials(settings))
+    app.state.authenticator = authenticator
     problem.install(app)
     guard = None if settings.is_production else BrowserGuard()
     app.add_middleware(Edge, metrics=metrics, guard=guard)

@@ -110,6 +110,14 @@ class Settings(BaseSettings):
         SecretText | None,
         Field(description="bootstrap administrator token; required in production"),
     ] = None
+    auth_failures_per_minute: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="failed attempts to authenticate, from one address"),
+    ] = 10
+    validations_per_minute: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="keys checked with providers, for one user or address"),
+    ] = 30
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),

@@ -40,6 +40,11 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/api-keys/{key_id}/rotation"): Access.ADMINISTRATOR,
     ("PUT", "/api/api-keys/{key_id}/rotation-policy"): Access.ADMINISTRATOR,
     ("PUT", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
+    ("GET", "/api/audit"): Access.AUDITOR,
+    ("GET", "/api/api-keys/{key_id}/audit"): Access.AUDITOR,
+    ("POST", "/api/tokens"): Access.ADMINISTRATOR,
+    ("GET", "/api/tokens"): Access.USER,
+    ("DELETE", "/api/tokens/{token_id}"): Access.USER,
     ("DELETE", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
     ("POST", "/api/webhooks"): Access.ADMINISTRATOR,
     ("GET", "/api/webhooks"): Access.ADMINISTRATOR,
@@ -71,7 +76,9 @@ PRINCIPALS: dict[str, dict[str, str]] = {
 #: Who is stopped with which status; everybody else passes.
 STOPPED: dict[Access, dict[str, int]] = {
     Access.OPEN: {},
+    Access.USER: {"nobody": 401},
     Access.SERVICE: {"nobody": 401},
+    Access.AUDITOR: {"nobody": 401, "internal": 403},
     Access.ADMINISTRATOR: {"nobody": 401, "internal": 403},
     Access.INTERNAL: {"nobody": 401, "administrator": 401},
 }
@@ -107,6 +114,7 @@ async def test_each_principal_gets_what_the_table_says(
         .replace("{file}", "swagger-ui.css")
         .replace("{model_id}", str(uuid7()))
         .replace("{key_id}", str(uuid7()))
+        .replace("{token_id}", str(uuid7()))
         .replace("{webhook_id}", str(uuid7()))
     )
     answer = await anonymous.request(method, concrete, headers=PRINCIPALS[principal])

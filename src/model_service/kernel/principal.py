@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -81,13 +82,15 @@ class Principal:
     `user_id` is the user acted for: a user's own id, or the one that a service or an
     administrator named in `x-user-id`. `token_id` is None for the bootstrap administrator,
     for callers with the internal secret alone, and for development's loopback callers.
-    `internal` says that the internal secret was shown and is right.
+    `expires_at` is when the token expires, if ever. `internal` says that the internal secret
+    was shown and is right.
     """
 
     role: Role
     user_id: str | None = None
     token_id: UUID | None = None
     scopes: Scopes = EVERYTHING
+    expires_at: datetime | None = None
     internal: bool = False
 
     @property

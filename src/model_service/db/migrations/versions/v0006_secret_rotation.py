@@ -34,6 +34,7 @@ _SEALED = {
     "api_key_versions": "encrypted_key",
     "provider_admin_credentials": "sealed",
     "audit_keys": "sealed",
+    "access_keys": "sealed",
 }
 
 
