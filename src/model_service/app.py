@@ -324,6 +324,7 @@ def assemble(
                 ledger.checkpointer,
                 rotation.retirer,
                 rotation.scheduler,
+                webhooks.deliverer,
             )
         ),
     )
