@@ -30,6 +30,7 @@ class Access(StrEnum):
 _RESOURCES: Final[Mapping[str, str]] = {
     "models": "models",
     "api-keys": "keys",
+    "provider-admin-credentials": "keys",
     "tokens": "tokens",
     "webhooks": "webhooks",
     "quotas": "quotas",
