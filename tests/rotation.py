@@ -1,24 +1,25 @@
 """The parts of rotation on a real database, with a clock and a provider that tests set."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from model_service.db.keyring import SqlKeyringStore
 from model_service.db.uow import Database
+from model_service.kernel.administration import KeyAdministration
 from model_service.kernel.errors import InvalidInput
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, uuid7
+from model_service.keys.automatic_rotation import Point
 from model_service.keys.domain import ProviderKey, key_prefix
-from model_service.keys.exchange import Exchange
-from model_service.keys.retirement import Retirer
-from model_service.keys.rotation import RotationParts, RotationService
-from model_service.keys.rotation_journal import Journal
+from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.rotation_store import SqlRotationStore
 from model_service.keys.service import Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.verification import Verifier
+from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring, open_keyring
 from tests.conftest import ENCRYPTION_SECRET
 from tests.fakes import RecordingAnnouncer, RecordingTrail
@@ -67,32 +68,35 @@ class Bench:
     gate: Any = field(default_factory=SetGate)
     trail: RecordingTrail = field(default_factory=RecordingTrail)
     announcer: RecordingAnnouncer = field(default_factory=RecordingAnnouncer)
+    administrations: Mapping[Provider, KeyAdministration] = field(default_factory=dict)
+    at: Callable[[Point], None] = lambda _: None
 
     def __post_init__(self) -> None:
+        self.build()
+
+    def build(self) -> None:
+        """Make everything anew, as a process that has just started does."""
         self.sealer = Sealer(self.keyring)
         self.keys = SqlKeyStore(self.database, self.clock)
         self.store = SqlRotationStore(self.database, self.clock)
-        self.journal = Journal(self.store, self.trail, self.clock)
-        self.exchange = Exchange(
-            self.database, self.store, self.journal, self.sealer, self.announcer, self.clock
+        self.parts = KeyRotation.build(
+            Foundation(
+                database=self.database,
+                keys=self.keys,
+                sealer=self.sealer,
+                box=KeyringBox(self.keyring),
+                verifier=Verifier(self.gate, lambda *_: None),
+                administrations=self.administrations,
+                trail=self.trail,
+                announcer=self.announcer,
+                clock=self.clock,
+                on_value=lambda _: None,
+                at=self.at,
+            )
         )
-        self.verifier = Verifier(self.gate, lambda *_: None)
-        self.service = RotationService(
-            self.keys,
-            self.sealer.open,
-            RotationParts(
-                self.database,
-                self.store,
-                self.journal,
-                self.exchange,
-                self.verifier,
-                self.trail,
-                self.announcer,
-                self.clock,
-            ),
-            on_value=lambda _: None,
-        )
-        self.retirer = Retirer(self.database, self.store, self.journal, self.clock)
+        self.service = self.parts.service
+        self.retirer = self.parts.retirer
+        self.credentials = self.parts.credentials
 
     async def key(self, value: str = "sk-sandbox-first-value-1", **changes: Any) -> ProviderKey:
         """A key as `POST /api/api-keys` stores it."""

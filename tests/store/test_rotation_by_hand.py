@@ -215,7 +215,7 @@ async def test_of_simultaneous_rotations_one_wins_and_the_others_are_told(bench:
             return Verdict.VALID
 
     bench.gate = Waiting()
-    bench.__post_init__()
+    bench.build()
     outcomes = await asyncio.gather(
         *(
             bench.service.rotate(key.id, Secret(f"sk-sandbox-racing-value-{n:02}"), HOUR)
@@ -243,7 +243,7 @@ async def test_a_name_changed_during_a_rotation_is_not_undone(bench: Bench) -> N
             return Verdict.VALID
 
     bench.gate = Renaming()
-    bench.__post_init__()
+    bench.build()
     after = await bench.service.rotate(key.id, Secret(SECOND), HOUR)
     assert (after.key_name, after.is_active, after.key_version) == ("renamed", False, 2)
 
@@ -258,7 +258,7 @@ async def test_a_key_deleted_during_a_rotation_stays_deleted(bench: Bench) -> No
             return Verdict.VALID
 
     bench.gate = Deleting()
-    bench.__post_init__()
+    bench.build()
     with pytest.raises(NotFound):
         await bench.service.rotate(key.id, Secret(SECOND), HOUR)
     assert await bench.keys.get(key.id) is None
@@ -336,7 +336,7 @@ async def test_a_rotation_cut_off_in_the_middle_is_closed(bench: Bench) -> None:
             raise KeyboardInterrupt
 
     bench.gate = Dying()
-    bench.__post_init__()
+    bench.build()
     with pytest.raises(KeyboardInterrupt):
         await bench.service.rotate(key.id, Secret(SECOND), HOUR)
     await bench.retirer.step()
