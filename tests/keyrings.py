@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import func, insert, select, text, update
 
-from model_service.app import sealed_tables
+from model_service.custody import sealed_tables
 from model_service.db import tables
 from model_service.db.engine import create_engine
 from model_service.db.keyring import SqlKeyringStore
@@ -33,6 +33,8 @@ OLD_SECRET = Secret(ENCRYPTION_SECRET)
 NEW_SECRET = Secret("the-secret-that-comes-after-c81f5e20")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
+#: The places that the service's own secrets are sealed to.
+SERVICE_PLACES = ("admin_credentials", "webhooks", "audit_keys", "access_keys")
 #: Every table that a keyring's records are in, with what they refer to.
 _FILLED = (
     tables.api_keys,
@@ -41,6 +43,7 @@ _FILLED = (
     tables.webhooks,
     tables.webhook_secrets,
     tables.audit_keys,
+    tables.access_keys,
     tables.audit_records,
     tables.audit_checkpoints,
     tables.keyring_wraps,
@@ -157,9 +160,9 @@ class Process:
     async def add_service_secrets(self, value: str) -> dict[str, UUID]:
         """A record in each table of the service's own secrets; gives their ids by place.
 
-        That of the audit trail is none that a trail can start with.
+        Those of the audit trail and of the tokens are none that these can start with.
         """
-        ids = {place: uuid7() for place in ("admin_credentials", "webhooks", "audit_keys")}
+        ids = {place: uuid7() for place in SERVICE_PLACES}
         sealed = {place: self.box.seal(place, ids[place], Secret(value)) for place in ids}
         webhook_id = uuid7()
         rows: list[tuple[Any, dict[str, Any]]] = [
@@ -187,14 +190,17 @@ class Process:
                 tables.webhook_secrets,
                 {"id": ids["webhooks"], "webhook_id": webhook_id, "sealed": sealed["webhooks"]},
             ),
-            (
-                tables.audit_keys,
-                {
-                    "purpose": f"test-{ids['audit_keys']}",
-                    "id": ids["audit_keys"],
-                    "sealed": sealed["audit_keys"],
-                    "created_at": NOW,
-                },
+            *(
+                (
+                    table,
+                    {
+                        "purpose": f"test-{ids[table.name]}",
+                        "id": ids[table.name],
+                        "sealed": sealed[table.name],
+                        "created_at": NOW,
+                    },
+                )
+                for table in (tables.audit_keys, tables.access_keys)
             ),
         ]
         async with self.database.transaction() as connection:

@@ -1,7 +1,6 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,11 +24,9 @@ from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
-from model_service.db import tables
+from model_service.custody import keyring_upkeep, open_vault
 from model_service.db.engine import create_engine, normalise_url
-from model_service.db.keyring import SqlKeyringStore
 from model_service.db.notices import Notices
-from model_service.db.sealed import boxed
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http import operations, problem
@@ -38,17 +35,15 @@ from model_service.http.auth import Authenticator, Credentials
 from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
-from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
+from model_service.kernel.errors import StartupFault, Unavailable
 from model_service.kernel.rate import RateLimits
 from model_service.kernel.redact import Redactor
-from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
-from model_service.kernel.types import SystemClock, uuid7
+from model_service.kernel.types import SystemClock
 from model_service.keys.admin_credentials_api import router as admin_credentials_router
 from model_service.keys.api import router as keys_router
 from model_service.keys.rotation_api import router as rotation_router
 from model_service.keys.rotation_assembly import Foundation, KeyRotation
-from model_service.keys.sealed import sealed_keys, sealed_versions
 from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.verification import Verifier
@@ -62,14 +57,11 @@ from model_service.providers.registry import BaseUrls, Providers, operator_addre
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
 from model_service.vault.box import KeyringBox
-from model_service.vault.custody import Custody
-from model_service.vault.keyring import Keyring, open_keyring
+from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
 from model_service.vault.rewrap import Rewrapper
-from model_service.vault.rotation import Witnesses
 from model_service.vault.selftest import run_self_test
-from model_service.vault.terms import TermRotation
-from model_service.vault.watch import Identity, KeyringWatch
+from model_service.vault.watch import KeyringWatch
 from model_service.webhooks.announcer import OutboxAnnouncer
 from model_service.webhooks.api import router as webhooks_router
 from model_service.webhooks.assembly import WebhookObservers, Webhooks
@@ -222,7 +214,7 @@ def assemble(
     trail = Trail(database, opened.audit_keys, clock, redactor, instance_name())
     announcer = OutboxAnnouncer(SqlOutbox(database), clock)
     ledger = Ledger.build(database, opened.audit_keys, trail, announcer, clock)
-    watch, rewrapper = keyring_upkeep(database, keyring, trail, metrics)
+    watch, rewrapper = keyring_upkeep(database, notices, keyring, trail, metrics)
     key_store = SqlKeyStore(database, clock, watch.prepare)
     observers = KeyObservers(
         on_value=redactor.remember,
@@ -319,6 +311,8 @@ def assemble(
         Background(
             (
                 notices,
+                watch,
+                rewrapper,
                 access.last_use,
                 refusals,
                 ledger.checkpointer,
@@ -362,97 +356,6 @@ def _base_urls(settings: Settings) -> BaseUrls:
         anthropic=settings.anthropic_base_url,
         google=settings.google_base_url,
         ollama=settings.ollama_base_url,
-    )
-
-
-async def open_vault(settings: Settings, database: Database) -> Keyring:
-    """The keyring, opened or, for an empty database, made.
-
-    Raises:
-        StartupFault: the database is away. Otherwise as `open_keyring`.
-    """
-    if settings.encryption_secret is None:
-        raise StartupFault("ENCRYPTION_SECRET is not set")
-    try:
-        return await open_keyring(
-            SqlKeyringStore(database),
-            settings.encryption_secret,
-            settings.encryption_secret_previous,
-        )
-    except DatabaseUnavailable as error:
-        raise StartupFault("the database went away while the service started") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Custodian:
-    """What the commands that rotate the master secret work with."""
-
-    custody: Custody
-    database: Database
-    redactor: Redactor
-
-
-@asynccontextmanager
-async def open_custody(
-    settings: Settings, database_url: Secret[str], redactor: Redactor, author: str
-) -> AsyncIterator[Custodian]:
-    """The keyring and what rotates it, on a migrated database; `author` is who does it.
-
-    Raises:
-        StartupFault: the database is away or at another migration, or the audit keys do not open.
-        SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
-    """
-    run_self_test()
-    database = Database(create_engine(database_url, pool_size=2))
-    clock = SystemClock()
-    try:
-        if await database.revision() != SCHEMA_REVISION:
-            raise StartupFault("the database is at another migration; run `model-service migrate`")
-        keyring = await open_vault(settings, database)
-        keys = await open_audit_keys(database, KeyringBox(keyring))
-        trail = Trail(database, keys, clock, redactor, instance_name())
-        store = SqlKeyringStore(database)
-        identity = Identity(uuid7(), f"{instance_name()} secret")
-        watch = KeyringWatch(keyring, store, identity, clock, lambda _: None)
-        witnesses = Witnesses(trail, OutboxAnnouncer(SqlOutbox(database), clock), author)
-        sealed = sealed_tables(database, keyring)
-        custody = Custody(keyring, store, watch, sealed, witnesses)
-        yield Custodian(custody, database, redactor)
-        await trail.close()
-    finally:
-        await database.close()
-
-
-def keyring_upkeep(
-    database: Database, keyring: Keyring, trail: Trail, metrics: Metrics
-) -> tuple[KeyringWatch, Rewrapper]:
-    """What keeps a process's keyring up to date, and what moves records to its active term."""
-    clock = SystemClock()
-    store = SqlKeyringStore(database)
-    identity = Identity(uuid7(), instance_name())
-    witnesses = Witnesses(trail, OutboxAnnouncer(SqlOutbox(database), clock), identity.name)
-    terms = TermRotation(keyring, store, witnesses)
-
-    def moved(table: str, count: int) -> None:
-        metrics.resealed.labels(table).inc(count)
-
-    return (
-        KeyringWatch(keyring, store, identity, clock, metrics.note_seals),
-        Rewrapper(sealed_tables(database, keyring), keyring, store, terms, trail, moved),
-    )
-
-
-def sealed_tables(database: Database, keyring: Keyring) -> tuple[SealedTable, ...]:
-    """Every table with records of the keyring: what is missing here is lost with its term."""
-    sealer, box = Sealer(keyring), KeyringBox(keyring)
-    credentials, webhooks = tables.provider_admin_credentials.c, tables.webhook_secrets.c
-    return (
-        sealed_keys(database, sealer),
-        sealed_versions(database, sealer),
-        boxed(database, credentials.sealed, "admin-credential", box, "admin_credentials"),
-        boxed(database, webhooks.sealed, "webhook-secret", box, "webhooks"),
-        boxed(database, tables.audit_keys.c.sealed, "audit-key", box, "audit_keys"),
-        boxed(database, tables.access_keys.c.sealed, "access-key", box, "access_keys"),
     )
 
 

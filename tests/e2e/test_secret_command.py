@@ -138,6 +138,7 @@ async def test_after_a_leak_everything_is_encrypted_anew_and_what_to_replace_is_
     await before.add_service_secrets("of the service's own")
     async with database.transaction() as connection:
         await connection.execute(delete(tables.audit_keys))
+        await connection.execute(delete(tables.access_keys))
     missing = await operator("rotate", "--compromised")
     assert (missing.returncode, "say which secret" in missing.stderr) == (1, True)
     staged = await operator("rotate", "--compromised", "--new-secret-file", str(operator.new_file))

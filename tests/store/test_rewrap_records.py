@@ -29,7 +29,7 @@ async def test_records_of_every_table_are_moved_and_open_as_before(process: Proc
     assert await process.change_term() == 2
     held = dict.fromkeys((table.name for table in process.tables), 1)
     assert await process.counts(1) == held
-    assert await process.finish() == 5
+    assert await process.finish() == 6
     assert (await process.counts(1), await process.counts(2)) == ({}, held)
     assert await process.value_of(key.id) == "sk-in-use"
     for place, row_id in ids.items():
@@ -37,6 +37,7 @@ async def test_records_of_every_table_are_moved_and_open_as_before(process: Proc
             "admin_credentials": tables.provider_admin_credentials.c.sealed,
             "webhooks": tables.webhook_secrets.c.sealed,
             "audit_keys": tables.audit_keys.c.sealed,
+            "access_keys": tables.access_keys.c.sealed,
         }[place]
         stored = (await stored_texts(process.database, column))[row_id]
         assert process.box.open(place, row_id, stored).reveal() == "of the service's own"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, text, update
 
-from model_service.app import sealed_tables
+from model_service.custody import sealed_tables
 from model_service.db import tables
 from model_service.db.keyring import SqlKeyringStore
 from model_service.db.uow import Database

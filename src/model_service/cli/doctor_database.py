@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import ARRAY, Text, bindparam, text
 
-from model_service.app import open_vault
 from model_service.cli.findings import Finding, fail, ok, warn
+from model_service.custody import open_vault
 from model_service.db import tables
 from model_service.db.engine import create_engine, display_host
 from model_service.db.keyring import SqlKeyringStore

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import typer
 
-from model_service.app import Custodian, load_settings, open_custody
+from model_service.app import load_settings
 from model_service.cli.console import log_to_stderr, report_console
 from model_service.cli.database import database
 from model_service.cli.import_progress import progress
@@ -24,6 +24,7 @@ from model_service.cli.secret_report import (
     status_document,
     status_tables,
 )
+from model_service.custody import Custodian, open_custody
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings, secret_faults

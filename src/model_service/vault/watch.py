@@ -113,6 +113,11 @@ class KeyringWatch:
         if not self._wrap_is_gone and mark.states != self._keyring.states:
             await self._reload()
 
+    async def hear(self, _: str | None) -> None:
+        """Take in what a change notice tells of; as `step`."""
+        if self._entered:
+            await self.step()
+
     async def leave(self) -> None:
         """Say that this process ends, if it ever said that it runs."""
         if not self._entered:
