@@ -31,6 +31,7 @@ _RESOURCES: Final[Mapping[str, str]] = {
     "models": "models",
     "api-keys": "keys",
     "provider-admin-credentials": "keys",
+    "provider-admin-credentials": "credentials",
     "tokens": "tokens",
     "webhooks": "webhooks",
     "quotas": "quotas",
