@@ -20,7 +20,8 @@ drawing with the classes.
     ├── Unavailable
     │   ├── DatabaseUnavailable
     │   ├── AuditUnavailable
-    │   └── ProviderUnreachable
+    │   ├── ProviderUnreachable
+    │   └── WrappingUnavailable
     ├── VaultError
     │   ├── IntegrityFailure
     │   ├── KeyringMissing
@@ -171,6 +172,12 @@ class ProviderUnreachable(Unavailable):
     """The provider could not be asked"""
 
     code = "provider_unreachable"
+
+
+class WrappingUnavailable(Unavailable):
+    """The service that keeps the keyring's wrapping key cannot be asked right now"""
+
+    code = "wrapping_unavailable"
 
 
 class VaultError(ServiceError):

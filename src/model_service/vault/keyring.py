@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from typing_extensions import override
@@ -33,15 +33,11 @@ from model_service.vault.envelope import (
     open_envelope,
     seal_envelope,
 )
+from model_service.vault.kms import KMS_KIND
 from model_service.vault.primitives import KEY_BYTES
-from model_service.vault.wrap import (
-    SCRYPT_KIND,
-    KeyWrapper,
-    ScryptParams,
-    ScryptWrapper,
-    require_strong,
-    wrap_aad,
-)
+from model_service.vault.transit import TRANSIT_KIND
+from model_service.vault.unlock import ScryptUnlocker, Unlocker
+from model_service.vault.wrap import SCRYPT_KIND, KeyWrapper, wrap_aad
 
 #: AES-GCM with random IVs is good for 2^32 encryptions under one key (NIST SP 800-38D, section
 #: 8.3). Each record has a key of its own, so a term could seal far more; the limit is kept per
@@ -49,6 +45,7 @@ from model_service.vault.wrap import (
 SEALS_PER_TERM_LIMIT: Final = 2**32
 #: Every wrap tried costs one scrypt, so a database full of wraps must not delay the start.
 MAX_WRAPS: Final = 8
+_KNOWN_KINDS: Final = frozenset({SCRYPT_KIND, TRANSIT_KIND, KMS_KIND})
 
 
 class TermKeys(NamedTuple):
@@ -166,44 +163,47 @@ class Keyring:
 async def open_keyring(
     store: KeyringStore, secret: Secret[str], previous: Secret[str] | None = None
 ) -> Keyring:
+    """As `unlock_keyring`, with a master secret and perhaps the one before it."""
+    unlockers = [ScryptUnlocker(secret)]
+    if previous is not None:
+        unlockers.append(ScryptUnlocker(previous, "ENCRYPTION_SECRET_PREVIOUS"))
+    return await unlock_keyring(store, unlockers)
+
+
+async def unlock_keyring(store: KeyringStore, unlockers: Sequence[Unlocker]) -> Keyring:
     """Open the stored keyring, or make the first one; one scrypt when there is one wrap.
 
-    `previous` is tried after `secret`, so that a process can restart with a new secret
-    before or after the new wrap is staged. The store's lock is held while rows are read or
-    made, not while an existing wrap's secret is stretched: processes start side by side.
+    The first unlocker is the one configured; the others are tried after it, so that a process
+    can restart with a new secret before or after the new wrap is staged. The store's lock is
+    held while rows are read or made, not while an existing wrap's secret is stretched:
+    processes start side by side.
 
     Raises:
         StartupFault: a secret is too short or not UTF-8.
         KeyringMissing: records are stored but no keyring is.
-        SecretMismatch: no stored wrap belongs to either secret.
+        SecretMismatch: no stored wrap belongs to any of them.
         KeyringCorrupt: what is stored cannot be a keyring, or does not open.
+        WrappingUnavailable: the service that keeps a wrapping key cannot be asked.
     """
-    require_strong(secret, "ENCRYPTION_SECRET")
-    if previous is not None:
-        require_strong(previous, "ENCRYPTION_SECRET_PREVIOUS")
+    for unlocker in unlockers:
+        unlocker.require_usable()
     async with store.exclusive() as session:
         rows = await session.load()
         if not rows.wraps:
-            return await _first_keyring(session, rows, secret)
-    wrapper = await wrapper_for(rows, secret)
-    if wrapper is None and previous is not None:
-        wrapper = await wrapper_for(rows, previous)
-    if wrapper is None:
-        raise SecretMismatch(
-            "ENCRYPTION_SECRET does not match the keyring in the database: start with the secret"
-            " the keyring was made with, or set it as ENCRYPTION_SECRET_PREVIOUS while rotating"
-        )
-    return Keyring(wrapper, await _unwrap_terms(rows, wrapper))
+            return await _first_keyring(session, rows, unlockers[0])
+    for unlocker in unlockers:
+        wrapper = await wrapper_for(rows, unlocker)
+        if wrapper is not None:
+            return Keyring(wrapper, await _unwrap_terms(rows, wrapper))
+    raise SecretMismatch(unlockers[0].mismatch)
 
 
-async def _first_keyring(
-    session: KeyringSession, rows: KeyringRows, secret: Secret[str]
-) -> Keyring:
+async def _first_keyring(session: KeyringSession, rows: KeyringRows, unlocker: Unlocker) -> Keyring:
     if await session.records_exist():
         raise KeyringMissing
     if rows.terms:
         raise KeyringCorrupt("keyring corrupt: terms are stored without a wrap")
-    wrapper = await ScryptWrapper.create(secret)
+    wrapper = await unlocker.create()
     await session.add_wrap(wrapper.row())
     first = await wrapped_key(1, Secret(os.urandom(KEY_BYTES)), wrapper)
     await session.add_term(TermRow(1, TermState.ACTIVE), (first,))
@@ -216,28 +216,27 @@ async def wrapped_key(term: int, dek: Secret[bytes], wrapper: KeyWrapper) -> Ter
     return TermKeyRow(term, wrapper.wrap_id, wrapped)
 
 
-async def wrapper_for(rows: KeyringRows, secret: Secret[str]) -> KeyWrapper | None:
-    """The wrapper of the newest wrap that belongs to `secret`, if any does.
+async def wrapper_for(rows: KeyringRows, unlocker: Unlocker) -> KeyWrapper | None:
+    """The wrapper of the newest wrap that belongs to `unlocker`, if any does.
 
-    Every wrap's parameters are checked before the first is derived.
+    Every wrap's parameters are checked before the first is opened.
     """
-    for wrap in _scrypt_wraps(rows):
-        try:
-            return await ScryptWrapper.derive(secret, wrap)
-        except SecretMismatch:
-            continue
+    for wrap in _wraps_of(rows, unlocker):
+        wrapper = await unlocker.open(wrap)
+        if wrapper is not None:
+            return wrapper
     return None
 
 
-def _scrypt_wraps(rows: KeyringRows) -> list[WrapRow]:
-    """The wraps a secret may belong to, newest first, all within bounds."""
+def _wraps_of(rows: KeyringRows, unlocker: Unlocker) -> list[WrapRow]:
+    """The wraps that may be the unlocker's, newest first, all within bounds."""
     if len(rows.wraps) > MAX_WRAPS:
         raise KeyringCorrupt(f"keyring corrupt: more than {MAX_WRAPS} wraps are stored")
-    wraps = [wrap for wrap in reversed(rows.wraps) if wrap.kind == SCRYPT_KIND]
-    if not wraps:
+    if not any(wrap.kind in _KNOWN_KINDS for wrap in rows.wraps):
         raise KeyringCorrupt("keyring corrupt: no stored wrap is of a kind known to this release")
+    wraps = [wrap for wrap in reversed(rows.wraps) if wrap.kind == unlocker.kind]
     for wrap in wraps:
-        ScryptParams.parse(wrap)
+        unlocker.check(wrap)
     return wraps
 
 

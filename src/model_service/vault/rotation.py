@@ -23,7 +23,7 @@ from model_service.kernel.keyring import (
 )
 from model_service.kernel.secret import Secret
 from model_service.vault.keyring import Keyring, wrapper_for
-from model_service.vault.wrap import ScryptWrapper, require_strong
+from model_service.vault.unlock import ScryptUnlocker, Unlocker
 
 #: Instances that a message names.
 _NAMED = 10
@@ -56,7 +56,12 @@ class SecretRotation:
         self._witnesses = witnesses
 
     async def stage(self, secret: Secret[str], *, compromised: bool = False) -> bool:
-        """Make `secret` open the keyring too; False when it does already, as the newest one.
+        """As `stage_unlocker`, with a new master secret."""
+        new = ScryptUnlocker(secret, "The new ENCRYPTION_SECRET")
+        return await self.stage_unlocker(new, compromised=compromised)
+
+    async def stage_unlocker(self, new: Unlocker, *, compromised: bool = False) -> bool:
+        """Have `new` open the keyring too; False when it does already, as the newest one.
 
         With `compromised` it is noted that whoever has the old secret may have every data key
         made so far.
@@ -65,12 +70,13 @@ class SecretRotation:
             StartupFault: the secret is too short or not UTF-8.
             Conflict: it is the secret in use, or another one is staged.
             ChangedMeanwhile: somebody else changed the keyring at this moment.
+            WrappingUnavailable: the service that keeps the wrapping key cannot be asked.
         """
-        require_strong(secret, "The new ENCRYPTION_SECRET")
+        new.require_usable()
         async with self._store.shared() as session:
             found = await session.load()
         before = _wrap_ids(found)
-        known = await wrapper_for(found, secret)
+        known = await wrapper_for(found, new)
         if known is not None:
             return await self._already_staged(known.wrap_id, before, compromised=compromised)
         if len(before) > 1:
@@ -78,7 +84,7 @@ class SecretRotation:
                 "Another new secret is staged already: finish with `secret rotate --finalize`, or"
                 " take it back with `secret rotate --abandon`"
             )
-        added = await ScryptWrapper.create(secret)
+        added = await new.create()
         async with self._store.exclusive() as session:
             rows = await session.load()
             if _wrap_ids(rows) != before:
