@@ -45,6 +45,8 @@ from model_service.keys.api import router as keys_router
 from model_service.keys.rotation_api import router as rotation_router
 from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.service import KeyObservers, KeyService, Sealer
+from model_service.keys.shares_api import router as shares_router
+from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.verification import Verifier
 from model_service.providers.administration.registry import (
@@ -241,8 +243,9 @@ def assemble(
             prepare=watch.prepare,
         )
     )
+    sharing = KeySharing.build(database, keys, trail, announcer, clock)
     models = ModelService(
-        database, SqlModelStore(database), trail, keys, providers, clock, PriceBook()
+        database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()
     )
 
     webhooks = Webhooks.build(
@@ -288,7 +291,8 @@ def assemble(
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models),
         audit_router(SqlAuditStore(database), trail),
-        keys_router(keys),
+        keys_router(keys, sharing.holdings, sharing.doorkeeper),
+        shares_router(sharing.service),
         rotation_router(rotation.service),
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),

@@ -4,7 +4,7 @@ Mostly of a service whose outside is made up, so that it can fail to order; at t
 whole service, with the stand-ins for providers.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -14,6 +14,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from model_service.catalog.api import router
+from model_service.catalog.domain import ActiveKey
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
@@ -45,6 +46,8 @@ class MadeUpKey:
     key_version: int = 1
     is_valid: bool = True
     endpoint: str | None = None
+    share_id: UUID | None = None
+    models: Collection[str] | None = None
 
 
 @dataclass
@@ -55,10 +58,15 @@ class Outside:
     failure: Exception | None = None
     asked: int = 0
 
-    async def find_active(self, user_id: str, provider: Provider) -> MadeUpKey | None:
+    async def find_to_use(self, user_id: str, provider: Provider) -> MadeUpKey | None:
         return self.key if user_id == "u" else None
 
-    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
+    async def find_to_reveal(
+        self, user_id: str, provider: Provider, model: str
+    ) -> MadeUpKey | None:
+        return await self.find_to_use(user_id, provider)
+
+    async def reveal(self, held: ActiveKey, purpose: Purpose) -> Secret[str]:
         return Secret("the-value-of-the-key")
 
     async def list_models(

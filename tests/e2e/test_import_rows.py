@@ -36,7 +36,7 @@ def shown(report: Report) -> str:
 
 
 async def count(service: Service) -> tuple[int, int]:
-    stats = await service.models.stats()
+    stats = await service.models.stats(ModelFilter())
     return stats.total, await service.keys.count(KeyFilter())
 
 

@@ -28,6 +28,7 @@ from model_service.kernel.errors import (
     ConnectFailed,
     EgressRefused,
     FieldFault,
+    Forbidden,
     InvalidInput,
     KeyInactive,
     KeyRefused,
@@ -121,18 +122,20 @@ class ModelService:
         return _found(await self._store.get(model_id))
 
     async def get_with_key(self, model_id: UUID, user_id: str) -> tuple[Model, Secret[str] | None]:
-        """One model, and the user's active key for its provider, counted as a use; None for none.
+        """One model, and the value of the user's active key for its provider; None for none.
+
+        The key is the user's own or one whose value is granted to it, and counted as a use.
 
         Raises:
             NotFound: there is no such model.
         """
         model = await self.get(model_id)
-        key = await self._keys.find_active(user_id, model.provider)
+        key = await self._keys.find_to_reveal(user_id, model.provider, model.name)
         if key is None:
             return model, None
         try:
-            return model, await self._keys.reveal(key.id, Purpose.MODEL)
-        except (NotFound, KeyInactive):
+            return model, await self._keys.reveal(key, Purpose.MODEL)
+        except (NotFound, KeyInactive, Forbidden):
             return model, None  # it went away between the two questions
 
     async def get_default(self) -> Model:
@@ -163,9 +166,9 @@ class ModelService:
         """One page in the same order, and how many models there are on all pages."""
         return await self._store.list_page(wanted, page)
 
-    async def stats(self) -> ModelStats:
+    async def stats(self, wanted: ModelFilter) -> ModelStats:
         """How many models there are."""
-        return await self._store.stats()
+        return await self._store.stats(wanted)
 
     async def update(self, model_id: UUID, changes: ModelChanges) -> Model:
         """Change some fields; those not given keep what somebody else may just have set.
@@ -210,6 +213,8 @@ class ModelService:
     async def available(self, provider: Provider, user_id: str | None) -> Listing:
         """What the provider offers to the user's key, by name; at most five minutes old.
 
+        By a grant that is limited to models the user sees what is behind these alone.
+
         Raises:
             InvalidInput: no user is named, though the provider wants a key.
             NotFound: the user has no active valid key.
@@ -223,12 +228,17 @@ class ModelService:
             )
         if user_id is None:
             raise InvalidInput(errors=[FieldFault("userId", "is required for this provider")])
-        key = await self._keys.find_active(user_id, provider)
+        key = await self._keys.find_to_use(user_id, provider)
         if key is None or not key.is_valid:
             raise _no_key(provider)
-        return await self._listings.answer(
+        listing = await self._listings.answer(
             Question(provider, key.id, key.key_version), lambda: self._ask_with(provider, key)
         )
+        if key.models is None:
+            return listing
+        wanted = ModelFilter(provider=provider, names=frozenset(key.models))
+        granted = {model.model_id for model in await self.list_all(wanted)}
+        return tuple(model for model in listing if model.offered.id in granted)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -267,7 +277,7 @@ class ModelService:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
             raise Conflict(f"The key for provider '{provider}' has no metadata.endpoint to ask")
         try:
-            value = await self._keys.reveal(key.id, Purpose.LISTING)
+            value = await self._keys.reveal(key, Purpose.LISTING)
         except (NotFound, KeyInactive) as error:
             raise _no_key(provider) from error
         return await self._ask(provider, value, key.endpoint)

@@ -30,7 +30,6 @@ class Access(StrEnum):
 _RESOURCES: Final[Mapping[str, str]] = {
     "models": "models",
     "api-keys": "keys",
-    "provider-admin-credentials": "keys",
     "provider-admin-credentials": "credentials",
     "tokens": "tokens",
     "webhooks": "webhooks",

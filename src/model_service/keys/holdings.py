@@ -47,7 +47,8 @@ class Holdings:
     async def reveal(self, held: Held, purpose: Purpose) -> Secret[str]:
         """The key's value; recorded and counted as a use before it is given.
 
-        A grant that ended while this was under way gives nothing any more.
+        A grant that ended while this was under way gives nothing out any more. For a listing
+        the value stays inside, and the question is also that of others who have the key.
 
         Raises:
             Forbidden: the grant has ended.
@@ -55,7 +56,10 @@ class Holdings:
                 `KeyService.reveal`.
         """
         value = await self._keys.reveal(held.id, purpose)
-        if held.share_id is not None and not await self._store.is_live(held.share_id):
+        stays_inside = purpose is Purpose.LISTING
+        if held.share_id is None or stays_inside:
+            return value
+        if not await self._store.is_live(held.share_id):
             await self._trail.record(
                 AuditEvent(
                     type="key.reveal",
