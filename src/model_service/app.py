@@ -48,6 +48,7 @@ from model_service.keys.service import KeyObservers, KeyService, Sealer
 from model_service.keys.shares_api import router as shares_router
 from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
+from model_service.keys.validation_limit import LimitedGate
 from model_service.keys.verification import Verifier
 from model_service.providers.administration.registry import (
     AdministrationUrls,
@@ -225,14 +226,15 @@ def assemble(
             provider.value, verdict.value
         ).inc(),
     )
-    keys = KeyService(database, key_store, trail, announcer, sealer, providers, clock, observers)
+    gate = LimitedGate(providers, RateLimits(settings.validations_per_minute))
+    keys = KeyService(database, key_store, trail, announcer, sealer, gate, clock, observers)
     rotation = KeyRotation.build(
         Foundation(
             database=database,
             keys=key_store,
             sealer=sealer,
             box=KeyringBox(keyring),
-            verifier=Verifier(providers, observers.on_verdict),
+            verifier=Verifier(gate, observers.on_verdict),
             administrations=administrations(
                 transport, _policy(settings), _administration_urls(settings)
             ),
