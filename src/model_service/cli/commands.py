@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -23,6 +24,7 @@ def build() -> typer.Typer:
     app.command(name="import")(import_earlier)
     app.add_typer(_secret())
     app.add_typer(_audit())
+    app.add_typer(_tokens())
     return app
 
 
@@ -44,6 +46,16 @@ def _audit() -> typer.Typer:
     group.command(name="verify")(audit_verify)
     group.command(name="export")(audit_export)
     group.command(name="prune")(audit_prune)
+    return group
+
+
+def _tokens() -> typer.Typer:
+    group = typer.Typer(
+        name="tokens", help="Access tokens: make, list, revoke.", no_args_is_help=True
+    )
+    group.command(name="create")(tokens_create)
+    group.command(name="list")(tokens_list)
+    group.command(name="revoke")(tokens_revoke)
     return group
 
 
@@ -233,3 +245,54 @@ def audit_prune(
     from model_service.cli.audit import prune
 
     prune(before)
+
+
+def tokens_create(
+    role: Annotated[str, typer.Option(help="admin, service or user.")],
+    user: Annotated[
+        str | None, typer.Option("--user", help="Whose token it is; for the role user.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Limit it to this model; may be repeated.")
+    ] = None,
+    route: Annotated[
+        list[str] | None,
+        typer.Option(help="Limit it to this scope, as keys:read; may be repeated."),
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="ISO 8601 time from which it is good for nothing.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="All about it as one JSON document.")
+    ] = False,
+) -> None:
+    """Make a token and print it: this once, alone on standard output."""
+    from model_service.cli.tokens import create
+
+    wanted: dict[str, object] = {
+        "role": role, "userId": user, "label": label, "expiresAt": expires_at
+    }  # fmt: skip
+    scopes = {"models": model, "routes": route}
+    if model or route:
+        wanted["scopes"] = {name: names for name, names in scopes.items() if names}
+    create({name: value for name, value in wanted.items() if value is not None}, as_json=json)
+
+
+def tokens_list(
+    user: Annotated[str | None, typer.Option("--user", help="Only this user's.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="All of them as one JSON document.")] = False,
+) -> None:
+    """List tokens, newest first, without their text."""
+    from model_service.cli.tokens import show
+
+    show(user, as_json=json)
+
+
+def tokens_revoke(
+    token_id: Annotated[UUID, typer.Argument(help="The token's id, as `tokens list` shows it.")],
+) -> None:
+    """Revoke a token: every running instance refuses it within a second."""
+    from model_service.cli.tokens import revoke
+
+    revoke(token_id)
