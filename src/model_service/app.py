@@ -295,7 +295,7 @@ def assemble(
         audit_router(SqlAuditStore(database), trail),
         keys_router(keys, sharing.holdings, sharing.doorkeeper),
         shares_router(sharing.service),
-        rotation_router(rotation.service),
+        rotation_router(rotation.service, sharing.doorkeeper),
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
         tokens_router(access.service),

@@ -7,10 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
-from model_service.http.auth import Access, GuardedRoute, declare
+from model_service.http.auth import Access, AskedBy, GuardedRoute, declare
 from model_service.http.problem import documented
 from model_service.http.wire import Moment, RequestModel, ResponseModel, Text255
+from model_service.kernel.errors import Forbidden
 from model_service.keys.api import KeyView, SecretValue
+from model_service.keys.doorkeeper import Doorkeeper
+from model_service.keys.ownership import Action
 from model_service.keys.rotation import LONGEST_PERIOD, RotationService, Wish
 from model_service.keys.rotation_domain import (
     LONGEST_GRACE,
@@ -139,19 +142,20 @@ class RotationView(ResponseModel):
         )
 
 
-def router(rotation: RotationService) -> APIRouter:
+def router(rotation: RotationService, doorkeeper: Doorkeeper) -> APIRouter:
     """The routes under `/api/api-keys/{key_id}` that are about rotation."""
     routes = APIRouter(prefix="/api/api-keys", tags=["API keys"], route_class=GuardedRoute)
-    administrator = declare(Access.ADMINISTRATOR)
+    user = declare(Access.USER)
 
     @routes.post(
         "/{key_id}/rotate",
         response_model=KeyView,
         summary="Check a new value with the provider and put it in use",
         responses=documented(400, 401, 403, 404, 409, 413, 503),
-        openapi_extra=administrator,
+        openapi_extra=user,
     )
-    async def rotate(key_id: UUID, body: RotateKey) -> KeyView:
+    async def rotate(key_id: UUID, body: RotateKey, asker: AskedBy) -> KeyView:
+        await doorkeeper.admit(asker, Action.ROTATE, key_id)
         seconds = body.grace_seconds
         grace = None if seconds is None else timedelta(seconds=seconds)
         return KeyView.of(await rotation.rotate(key_id, body.api_key, grace))
@@ -161,9 +165,10 @@ def router(rotation: RotationService) -> APIRouter:
         response_model=RotationView,
         summary="A key's rotation: policy, state and history",
         responses=documented(400, 401, 403, 404, 503),
-        openapi_extra=administrator,
+        openapi_extra=user,
     )
-    async def overview(key_id: UUID) -> RotationView:
+    async def overview(key_id: UUID, asker: AskedBy) -> RotationView:
+        await doorkeeper.admit(asker, Action.ROTATE, key_id)
         return RotationView.of(await rotation.overview(key_id))
 
     @routes.put(
@@ -171,9 +176,13 @@ def router(rotation: RotationService) -> APIRouter:
         response_model=RotationView,
         summary="Set when and how a key is to be rotated",
         responses=documented(400, 401, 403, 404, 413, 503),
-        openapi_extra=administrator,
+        openapi_extra=user,
     )
-    async def put_policy(key_id: UUID, body: SetPolicy) -> RotationView:
+    async def put_policy(key_id: UUID, body: SetPolicy, asker: AskedBy) -> RotationView:
+        await doorkeeper.admit(asker, Action.ROTATE, key_id)
+        if body.mode is Mode.AUTOMATIC and not asker.is_administrator:
+            # It works with administrative credentials, which belong to no user.
+            raise Forbidden("Only an administrator may have a key rotated automatically")
         seconds = body.grace_seconds
         wish = Wish(
             mode=body.mode,
