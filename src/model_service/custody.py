@@ -18,7 +18,7 @@ from model_service.db.sealed import boxed
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http.metrics import Metrics
-from model_service.kernel.errors import DatabaseUnavailable, StartupFault
+from model_service.kernel.errors import DatabaseUnavailable, StartupFault, WrappingUnavailable
 from model_service.kernel.redact import Redactor
 from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
@@ -28,11 +28,14 @@ from model_service.keys.service import Sealer
 from model_service.settings import Settings
 from model_service.vault.box import KeyringBox
 from model_service.vault.custody import Custody
-from model_service.vault.keyring import Keyring, open_keyring
+from model_service.vault.keyring import Keyring, unlock_keyring
+from model_service.vault.kms import KmsKey
 from model_service.vault.rewrap import Rewrapper
 from model_service.vault.rotation import Witnesses
 from model_service.vault.selftest import run_self_test
 from model_service.vault.terms import TermRotation
+from model_service.vault.transit import TransitAddress, TransitKey
+from model_service.vault.unlock import RemoteUnlocker, ScryptUnlocker, Unlocker
 from model_service.vault.watch import Identity, KeyringWatch
 from model_service.webhooks.announcer import OutboxAnnouncer
 from model_service.webhooks.outbox import SqlOutbox
@@ -42,18 +45,51 @@ async def open_vault(settings: Settings, database: Database) -> Keyring:
     """The keyring, opened or, for an empty database, made.
 
     Raises:
-        StartupFault: the database is away. Otherwise as `open_keyring`.
+        StartupFault: the database, or what keeps the wrapping key, is away. Otherwise as
+            `unlock_keyring`.
     """
-    if settings.encryption_secret is None:
-        raise StartupFault("ENCRYPTION_SECRET is not set")
     try:
-        return await open_keyring(
-            SqlKeyringStore(database),
-            settings.encryption_secret,
-            settings.encryption_secret_previous,
-        )
+        return await unlock_keyring(SqlKeyringStore(database), unlockers(settings))
     except DatabaseUnavailable as error:
         raise StartupFault("the database went away while the service started") from error
+    except WrappingUnavailable as error:
+        raise StartupFault(error.message) from error
+
+
+def unlockers(settings: Settings) -> list[Unlocker]:
+    """What may open the keyring: first what KEY_WRAPPER says, then whatever else is configured.
+
+    The others are there for changing over from one to the other.
+
+    Raises:
+        StartupFault: nothing is configured, or what is cannot be used.
+    """
+    found: list[Unlocker] = []
+    if settings.encryption_secret is not None:
+        found.append(ScryptUnlocker(settings.encryption_secret))
+    previous = settings.encryption_secret_previous
+    if previous is not None:
+        found.append(ScryptUnlocker(previous, "ENCRYPTION_SECRET_PREVIOUS"))
+    if settings.vault_addr and settings.vault_token_file and settings.vault_transit_key:
+        address = TransitAddress.parse(
+            settings.vault_addr,
+            key=settings.vault_transit_key,
+            mount=settings.vault_transit_mount,
+            namespace=settings.vault_namespace,
+            ca_file=settings.vault_cacert,
+        )
+        found.append(RemoteUnlocker(TransitKey(address, settings.vault_token_file)))
+    if settings.aws_kms_key_id:
+        key = KmsKey(
+            settings.aws_kms_key_id,
+            region=settings.aws_region,
+            endpoint_url=settings.aws_kms_endpoint_url,
+        )
+        found.append(RemoteUnlocker(key))
+    ordered = sorted(found, key=lambda unlocker: unlocker.kind != settings.key_wrapper)
+    if not ordered or ordered[0].kind != settings.key_wrapper:
+        raise StartupFault(f"KEY_WRAPPER={settings.key_wrapper}, but nothing of it is set")
+    return ordered
 
 
 @dataclass(frozen=True, slots=True)

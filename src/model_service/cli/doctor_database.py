@@ -166,7 +166,7 @@ async def keyring(settings: Settings, database: Database) -> Finding:
         if keys_stored:
             return fail("keyring", "keys are stored, but the keyring they need is gone", backup)
         return ok("keyring", "none yet; the first `model-service serve` makes it")
-    if settings.encryption_secret is None:
+    if settings.encryption_secret is None and settings.key_wrapper == "scrypt":
         return fail(
             "keyring",
             "there is one, but not the ENCRYPTION_SECRET that opens it",

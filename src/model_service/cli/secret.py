@@ -24,7 +24,7 @@ from model_service.cli.secret_report import (
     status_document,
     status_tables,
 )
-from model_service.custody import Custodian, open_custody
+from model_service.custody import Custodian, open_custody, unlockers
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings, secret_faults
@@ -39,6 +39,12 @@ Now restart one instance after the other with
 `model-service secret status` shows who uses which. When all have been restarted, run
     model-service secret rotate {last}
 with the same two variables set, and take ENCRYPTION_SECRET_PREVIOUS away."""
+
+_RESTART_WITH_KEY = """\
+Now restart one instance after the other with the settings of this command, KEY_WRAPPER={kind}
+among them. `model-service secret status` shows who uses which. When all have been restarted, run
+    model-service secret rotate {last}
+with the same settings; then what the keyring was opened with before may be taken away."""
 
 Result = TypeVar("Result")
 
@@ -77,7 +83,10 @@ def rotate(
 ) -> None:
     """Take one step of a rotation."""
     settings = load_settings()
-    if step is Step.STAGE:
+    staged_elsewhere = settings.key_wrapper != "scrypt" and new_secret_file is None and not generate
+    if step is Step.STAGE and staged_elsewhere:
+        _with_custody(settings, lambda custodian: _stage_remote_key(custodian, settings))
+    elif step is Step.STAGE:
         new = _new_secret(settings, new_secret_file, generate=generate)
         _with_custody(settings, lambda custodian: _stage(custodian, new, generated=generate))
     elif step is Step.FINALIZE:
@@ -107,6 +116,13 @@ async def _stage(
     _say(_RESTART.format(new=shown, last=last))
     if generated:
         typer.echo(new.reveal())
+
+
+async def _stage_remote_key(custodian: Custodian, settings: Settings) -> None:
+    configured = unlockers(settings)[0]
+    added = await custodian.custody.secrets.stage_unlocker(configured)
+    _say("The configured key opens the keyring now." if added else "It was staged already.")
+    _say(_RESTART_WITH_KEY.format(kind=configured.kind, last=Step.FINALIZE.value))
 
 
 async def _finalize(custodian: Custodian) -> None:
