@@ -3,6 +3,7 @@ and nothing left behind at the provider."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ from sqlalchemy import func, select
 
 from model_service.db.tables import api_key_versions, issued_keys
 from model_service.db.uow import Database
+from model_service.kernel.administration import IssuedKey, KeyAdministration, Order
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
@@ -178,16 +180,7 @@ async def test_of_many_workers_one_rotates_each_key(
 ) -> None:
     key = await automatic_key(bench, sandbox, provider)
     bench.clock.advance(days=30)
-    workers = [
-        Bench(
-            bench.database,
-            bench.keyring,
-            clock=bench.clock,
-            gate=bench.gate,
-            administrations=bench.administrations,
-        )
-        for _ in range(4)
-    ]
+    workers = [replace(bench) for _ in range(4)]
     await asyncio.gather(*(work(worker) for worker in workers))
     assert await bench.states(key) == [(2, "pending"), (2, "active"), (1, "retiring")]
     assert await works(bench, key)
@@ -199,39 +192,40 @@ async def test_a_process_that_comes_too_late_takes_back_what_it_had_made(
     bench: Bench, sandbox: Sandbox
 ) -> None:
     key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    other = Bench(
-        bench.database,
-        bench.keyring,
-        clock=bench.clock,
-        gate=bench.gate,
-        administrations=bench.administrations,
-    )
-    asked = asyncio.Event()
-    taken_over = asyncio.Event()
-    api = bench.administrations[Provider.OPENAI]
-    issue = api.issue
-
-    class Slow:
-        def __getattr__(self, name: str) -> object:
-            return getattr(api, name)
-
-        async def issue(self, order: object, current: object) -> object:
-            asked.set()
-            await taken_over.wait()
-            return await issue(order, current)  # type: ignore[arg-type]
-
-    bench.administrations = {Provider.OPENAI: Slow()}  # type: ignore[dict-item]
+    other = replace(bench)
+    slow = Slow(bench.administrations[Provider.OPENAI])
+    bench.administrations = {Provider.OPENAI: slow}  # type: ignore[dict-item]
     bench.build()
     bench.clock.advance(days=30)
-    slow = asyncio.create_task(work(bench))
-    await asked.wait()
+    late = asyncio.create_task(work(bench))
+    await slow.asked.wait()
     bench.clock.advance(minutes=6)
-    await work(other)
-    await work(other)
-    taken_over.set()
-    await slow
-    await work(other)
+    await other.parts.automatic.step()
+    slow.go_on.set()
+    await late
+    assert sandbox.openai_admin.accounts == {}
+    assert await bench.value(key) == "sk-sandbox-brought-by-hand"
+    for _ in range(2):
+        await work(other)
+        bench.clock.advance(minutes=6)
     assert [account.key for account in sandbox.openai_admin.accounts.values()] == [
         await bench.value(key)
     ]
     assert await works(bench, key)
+
+
+class Slow:
+    """An administration API that does not answer before it is told to."""
+
+    def __init__(self, api: KeyAdministration) -> None:
+        self._api = api
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._api, name)
+
+    async def issue(self, order: Order, current: Secret[str]) -> IssuedKey:
+        self.asked.set()
+        await self.go_on.wait()
+        return await self._api.issue(order, current)

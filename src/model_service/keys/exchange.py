@@ -84,13 +84,14 @@ class Exchange:
             AuditUnavailable, DatabaseUnavailable: nothing was changed.
         """
         before = rotation.key
+        await self._store.openable(before.id)  # outside of the transaction: it may read more
         async with self._transactions.transaction():
             if await self._store.lock(before.id) is None:
                 raise NotFound("No such key")
             await self._store.align_issued(before.id, before.key_version)
             issued = await self._store.issued(before.id)
             old = self._kept(grace, is_issued=before.key_version in issued)
-            await self._supersede(rotation, issued)
+            await self._supersede(rotation, issued, value)
             sealed = self.sealed_next(before, value)
             digest, term = self._sealer.mark(sealed)
             state = StepState.DESTROYED if old is None else old.state
@@ -116,10 +117,15 @@ class Exchange:
         # What the provider gave out at our asking is taken back before it is forgotten.
         return Kept(StepState.REVOKED, now) if is_issued else None
 
-    async def _supersede(self, rotation: Rotation, issued: frozenset[int]) -> None:
+    async def _supersede(
+        self, rotation: Rotation, issued: frozenset[int], value: Secret[str]
+    ) -> None:
         """End the grace of what is older than the value that is replaced now."""
         for version in await self._store.versions(rotation.key.id):
             if version.state is not StepState.RETIRING:
+                continue
+            if self.is_value_of(rotation.key, version, value):
+                await self.reuse(rotation, version.version, rotation.version)
                 continue
             state = StepState.REVOKED if version.version in issued else StepState.DESTROYED
             await self._journal.ended(rotation, version.version, state, "superseded")
@@ -127,6 +133,21 @@ class Exchange:
                 await self._store.revoke(rotation.key.id, version.version, self._clock.now())
             else:
                 await self._store.destroy(rotation.key.id, version.version)
+
+    def is_value_of(self, key: ProviderKey, version: StoredVersion, value: Secret[str]) -> bool:
+        """Whether the version holds that value; not if it does not open."""
+        try:
+            return self.opened(key, version).reveal() == value.reveal()
+        except IntegrityFailure:
+            return False
+
+    async def reuse(self, rotation: Rotation, version: int, used_as: int) -> None:
+        """Somebody went back to an earlier value: it must not be taken back from its provider.
+
+        Part of a transaction that has locked the key.
+        """
+        await self._journal.ended(rotation, version, StepState.DESTROYED, "in use again")
+        await self._store.reuse(rotation.key.id, version, used_as)
 
     async def _note_due(self, key: ProviderKey) -> None:
         policy = await self._store.policy(key.id)

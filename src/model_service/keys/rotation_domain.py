@@ -235,6 +235,10 @@ class RotationStore(Protocol):
         """
         ...
 
+    async def reuse(self, key_id: UUID, version: int, used_as: int) -> None:
+        """Delete a value that is in use as another version; what was issued for it is that's."""
+        ...
+
     async def revoke(self, key_id: UUID, version: int, at: datetime) -> None:
         """End a value's grace; at `at` it is to be taken back from its provider."""
         ...

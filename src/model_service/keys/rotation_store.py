@@ -182,6 +182,16 @@ class SqlRotationStore:
                 .values(version=version)
             )
 
+    async def reuse(self, key_id: UUID, version: int, used_as: int) -> None:
+        """Delete a value that is in use as another version; what was issued for it is that's."""
+        async with self._db.transaction() as connection:
+            await self.destroy(key_id, version)
+            await connection.execute(
+                update(issued_keys)
+                .where(_i.key_id == key_id, _i.version == version)
+                .values(version=used_as, state=IssueState.IN_USE.value)
+            )
+
     async def revoke(self, key_id: UUID, version: int, at: datetime) -> None:
         """End a value's grace."""
         async with self._db.transaction() as connection:

@@ -53,9 +53,12 @@ class WithdrawalDesk:
         p = self._p
         key = await p.keys.get(issue.key_id)
         revoked = None if key is None else await self._revoked(issue, key)
-        value = None if key is None or revoked is None else await self._value(key, revoked)
+        value = None if key is None or revoked is None else self._value(key, revoked)
         p.at(Point.CLAIMED)
         try:
+            if key is not None and revoked is not None and await self._is_in_use(key, revoked):
+                await self._leave(issue, key)
+                return
             credential, secret = await p.credentials.find(issue.provider, issue.credential_id)
             order = Order(issue.name, issue.target, secret, credential.settings)
             administration = p.credentials.administration(issue.provider)
@@ -82,19 +85,31 @@ class WithdrawalDesk:
                 return version
         return None
 
-    async def _value(self, key: ProviderKey, revoked: StoredVersion) -> Secret[str] | None:
-        """What must work no more; None when it does not open, or is the value in use."""
-        p = self._p
+    def _value(self, key: ProviderKey, revoked: StoredVersion) -> Secret[str] | None:
+        """What must work no more; None when it does not open."""
         try:
-            value = p.exchange.opened(key, revoked)
-            (sealed,) = await p.keys.get_sealed([key.id]) or (None,)
-            in_use = None if sealed is None else p.open_value(sealed)
+            value = self._p.exchange.opened(key, revoked)
         except IntegrityFailure:
             return None
-        p.on_value(value.reveal())
-        if in_use is not None and in_use.reveal() == value.reveal():
-            return None
+        self._p.on_value(value.reveal())
         return value
+
+    async def _is_in_use(self, key: ProviderKey, revoked: StoredVersion) -> bool:
+        """Whether somebody went back to the value since."""
+        for sealed in await self._p.keys.get_sealed([key.id]):
+            value = self._p.open_value(sealed)
+            self._p.on_value(value.reveal())
+            return self._p.exchange.is_value_of(key, revoked, value)
+        return False
+
+    async def _leave(self, issue: Issue, key: ProviderKey) -> None:
+        """Let a value that is in use again be."""
+        p = self._p
+        async with p.transactions.transaction():
+            now = await p.store.lock(key.id)
+            if now is not None and now.key_version == key.key_version:
+                rotation = await p.journal.origin(now, issue.version)
+                await p.exchange.reuse(rotation, issue.version, now.key_version)
 
     async def _finish(self, issue: Issue, revoked: StoredVersion | None, reason: str) -> None:
         p = self._p
