@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -24,8 +24,8 @@ _MAX_USER_ID: Final = 255
 class Shown:
     """The credentials of one request, not yet checked."""
 
-    token: bytes | None
-    internal: bytes | None
+    token: bytes | None = field(repr=False)
+    internal: bytes | None = field(repr=False)
     user: bytes | None
     is_forwarded: bool
 

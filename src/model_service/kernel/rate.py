@@ -11,6 +11,10 @@ from typing import Final
 MOST_SOURCES: Final = 10_000
 #: What an IPv6 subscriber is given whole (RFC 6177): one source, whatever address it uses.
 _IPV6_PREFIX_BITS: Final = 64
+#: Seconds in which a bucket fills.
+_WINDOW: Final = 60.0
+#: Seconds that sums of intervals may be off.
+_ROUNDING: Final = 1e-6
 
 
 class RateLimits:
@@ -28,25 +32,25 @@ class RateLimits:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`now` gives seconds that never go back."""
-        self._interval = 60.0 / per_minute
-        self._window = 60.0
+        self._interval = _WINDOW / per_minute
         self._most_sources = most_sources
         self._now = now
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def wait(self, source: str) -> float:
+    def wait(self, source: str, share: float = 1.0) -> float:
         """Seconds until the source may go on; 0 when it may now. Takes nothing."""
         full_at = self._full_at.get(source)
         if full_at is None:
             return 0.0
-        return max(0.0, full_at + self._interval - self._window - self._now())
+        wait = full_at + self._interval * share - _WINDOW - self._now()
+        return wait if wait > _ROUNDING else 0.0
 
     def spend(self, source: str, share: float = 1.0) -> float:
         """Take one from the source's bucket; when it is empty, take nothing and give the wait.
 
         A `share` below 1 takes less than a whole one.
         """
-        wait = self.wait(source)
+        wait = self.wait(source, share)
         if wait > 0:
             self._full_at.move_to_end(source)
             return wait
