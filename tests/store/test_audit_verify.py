@@ -265,6 +265,32 @@ async def test_a_key_that_nobody_recorded_is_found(bench: Bench) -> None:
         await bench.ledger.verify()
 
 
+async def test_an_old_ciphertext_put_back_is_not_made_good_by_sealing_it_anew(
+    bench: Bench,
+) -> None:
+    await record_ciphertext(bench, digest("one"))
+    await reseal(bench, "one", "two")
+    await store_key(bench, "two")
+    assert (await bench.ledger.verify()).keys == 1
+    await reseal(bench, "one", "three")  # when the stored one should have been two
+    await store_key(bench, "three")
+    with pytest.raises(AuditBroken, match=KEY) as broken:
+        await bench.ledger.verify()
+    assert broken.value.seq == 33
+
+
+async def reseal(bench: Bench, before: str, after: str) -> None:
+    await bench.trail.record(
+        AuditEvent(
+            type="keyring.rewrap",
+            subject=f"key:{KEY}",
+            reason=f"replaces {digest(before)}",
+            ciphertext_sha256=digest(after),
+            term=2,
+        )
+    )
+
+
 # --- checkpoints -----------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ async def verify(
         walk = _Walk(connection, keys, start, trusted)
         await walk.go(on_progress)
         await walk.require_end()
+        await _check_resealed(connection, start)
         return Verified(
             first_seq=start.seq + 1,
             last_seq=walk.head.seq,
@@ -187,6 +188,36 @@ async def _check_ciphertexts(connection: AsyncConnection) -> int:
             return checked
         after = rows[-1].id
 
+
+async def _check_resealed(connection: AsyncConnection, start: Head) -> None:
+    """Each ciphertext that was sealed anew was the one recorded before it.
+
+    Raises:
+        AuditBroken: one was another, so it had been forged or an old one put back.
+    """
+    after: int | None = start.seq
+    while after is not None:
+        rows = (await connection.execute(_RESEALED, {"after": after, "n": KEYS_BATCH})).all()
+        for row in rows:
+            if row.before is not None and row.reason != f"replaces {row.before}":
+                what = f"{row.subject} had another ciphertext than the one recorded before"
+                raise AuditBroken(row.seq, what)
+        after = rows[-1].seq if len(rows) == KEYS_BATCH else None
+
+
+_RESEALED = text(
+    f"""
+    SELECT r.seq, r.subject, r.reason, p.ciphertext_sha256 AS before
+    FROM {audit_records.name} r
+    LEFT JOIN LATERAL (
+        SELECT ciphertext_sha256 FROM {audit_records.name}
+        WHERE subject = r.subject AND seq < r.seq AND ciphertext_sha256 IS NOT NULL
+        ORDER BY seq DESC LIMIT 1
+    ) p ON true
+    WHERE r.type = 'keyring.rewrap' AND r.subject LIKE 'key:%' AND r.seq > :after
+    ORDER BY r.seq LIMIT :n
+    """  # noqa: S608 - the names of our own tables
+)
 
 # The SHA-256 is taken over the stored text, as `vault.envelope.ciphertext_sha256` does.
 _CIPHERTEXTS = text(

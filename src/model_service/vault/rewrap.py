@@ -166,6 +166,8 @@ class Rewrapper:
         return AuditEvent(
             type="keyring.rewrap",
             subject=f"{table.kind}:{row.row_id}",
+            # What was there before, so that an old ciphertext put back is not made good by this.
+            reason=f"replaces {ciphertext_sha256(row.stored)}",
             ciphertext_sha256=ciphertext_sha256(row.resealed or row.stored),
             term=self._keyring.active_term,
         )
