@@ -57,6 +57,7 @@ class KmsKey:
         self._endpoint_url = endpoint_url
         self._timeout = timeout
         self._botocore = _load()
+        self._client: Any = None
 
     @property
     def name(self) -> str:
@@ -85,8 +86,9 @@ class KmsKey:
     def _call(self, operation: str, asked: Mapping[str, object]) -> Mapping[str, Any]:
         exceptions = self._botocore.exceptions
         try:
-            # A client for each call: there are few, and none has to outlive its credentials.
-            answer = getattr(self._client(), operation)(KeyId=self._key_id, **asked)
+            if self._client is None:
+                self._client = self._connected()
+            answer = getattr(self._client, operation)(KeyId=self._key_id, **asked)
         except exceptions.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "unknown"))
             if code in _NOT_OURS:
@@ -96,7 +98,7 @@ class KmsKey:
             raise _unavailable(type(error).__name__) from error
         return dict(answer)
 
-    def _client(self) -> Any:  # noqa: ANN401 - botocore carries no types
+    def _connected(self) -> Any:  # noqa: ANN401 - botocore carries no types
         config = self._botocore.config.Config(
             connect_timeout=self._timeout,
             read_timeout=self._timeout,
