@@ -239,6 +239,18 @@ async def test_pruning_does_not_make_a_forged_ciphertext_good(bench: Bench) -> N
         await bench.ledger.verify()
 
 
+async def test_pruning_does_not_make_a_deleted_key_put_back_good(bench: Bench) -> None:
+    await record_ciphertext(bench, digest("one"))
+    await bench.trail.record(AuditEvent(type="key.delete", subject=f"key:{KEY}"))
+    await store_key(bench, "one")
+    await bench.export()
+    pruned = await bench.ledger.prune(LATER)
+    assert pruned is not None
+    assert pruned.carried == 0
+    with pytest.raises(AuditBroken, match="not recorded"):
+        await bench.ledger.verify()
+
+
 async def test_what_was_pruned_is_missing_from_no_export(bench: Bench) -> None:
     first, _ = await bench.export()
     await bench.ledger.prune(START + HOUR * 1.5)

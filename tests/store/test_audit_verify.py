@@ -259,6 +259,16 @@ async def test_an_old_ciphertext_put_back_is_found(bench: Bench) -> None:
     assert broken.value.seq == 32
 
 
+async def test_a_deleted_key_put_back_is_found(bench: Bench) -> None:
+    await record_ciphertext(bench, digest("one"))
+    await bench.trail.record(AuditEvent(type="key.delete", subject=f"key:{KEY}"))
+    assert (await bench.ledger.verify()).keys == 0
+    await store_key(bench, "one")
+    with pytest.raises(AuditBroken, match="was deleted") as broken:
+        await bench.ledger.verify()
+    assert broken.value.seq == 32
+
+
 async def test_a_key_that_nobody_recorded_is_found(bench: Bench) -> None:
     await store_key(bench, "one")
     with pytest.raises(AuditBroken, match=KEY):

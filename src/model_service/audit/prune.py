@@ -128,7 +128,7 @@ _LAST_CIPHERTEXTS = text(
       AND NOT EXISTS (
         SELECT FROM {audit_records.name} newer
         WHERE newer.subject = r.subject AND newer.seq > r.seq
-          AND newer.ciphertext_sha256 IS NOT NULL
+          AND (newer.ciphertext_sha256 IS NOT NULL OR newer.type = 'key.delete')
       )
       AND EXISTS (
         SELECT FROM {api_keys.name} k

@@ -177,8 +177,10 @@ async def _check_ciphertexts(connection: AsyncConnection) -> int:
     while True:
         rows = (await connection.execute(_CIPHERTEXTS, {"after": after, "n": KEYS_BATCH})).all()
         for row in rows:
-            if row.audited is None:
+            if row.seq is None:
                 raise AuditBroken(0, f"key {row.id} is stored, but its ciphertext not recorded")
+            if row.audited is None:
+                raise AuditBroken(row.seq, f"key {row.id} is stored, but was deleted")
             if row.audited != row.stored:
                 raise AuditBroken(
                     row.seq, f"key {row.id} has another ciphertext than the one recorded last"
@@ -211,7 +213,8 @@ _RESEALED = text(
     FROM {audit_records.name} r
     LEFT JOIN LATERAL (
         SELECT ciphertext_sha256 FROM {audit_records.name}
-        WHERE subject = r.subject AND seq < r.seq AND ciphertext_sha256 IS NOT NULL
+        WHERE subject = r.subject AND seq < r.seq
+          AND (ciphertext_sha256 IS NOT NULL OR type = 'key.delete')
         ORDER BY seq DESC LIMIT 1
     ) p ON true
     WHERE r.type = 'keyring.rewrap' AND r.subject LIKE 'key:%' AND r.seq > :after
@@ -227,7 +230,8 @@ _CIPHERTEXTS = text(
     FROM {api_keys.name} k
     LEFT JOIN LATERAL (
         SELECT r.seq, r.ciphertext_sha256 FROM {audit_records.name} r
-        WHERE r.subject = 'key:' || k.id AND r.ciphertext_sha256 IS NOT NULL
+        WHERE r.subject = 'key:' || k.id
+          AND (r.ciphertext_sha256 IS NOT NULL OR r.type = 'key.delete')
         ORDER BY r.seq DESC LIMIT 1
     ) a ON true
     WHERE CAST(:after AS uuid) IS NULL OR k.id > CAST(:after AS uuid)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    or_,
 )
 
 from model_service.db.tables.base import metadata, moment
@@ -41,12 +42,14 @@ Index("ix_audit_records_time", audit_records.c.time)
 Index("ix_audit_records_type_seq", audit_records.c.type, audit_records.c.seq)
 Index("ix_audit_records_actor_seq", audit_records.c.actor, audit_records.c.seq)
 Index("ix_audit_records_subject_seq", audit_records.c.subject, audit_records.c.seq)
-# The last audited ciphertext of each key, which is a small part of what is recorded of it.
+# What became of each key's ciphertext, which is a small part of what is recorded of it.
 Index(
     "ix_audit_records_ciphertext",
     audit_records.c.subject,
     audit_records.c.seq,
-    postgresql_where=audit_records.c.ciphertext_sha256.is_not(None),
+    postgresql_where=or_(
+        audit_records.c.ciphertext_sha256.is_not(None), audit_records.c.type == "key.delete"
+    ),
 )
 
 # One row: where the chain ends. Whoever appends holds its lock.

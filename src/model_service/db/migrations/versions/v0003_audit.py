@@ -55,7 +55,7 @@ def upgrade() -> None:
         "ix_audit_records_ciphertext",
         "audit_records",
         ["subject", "seq"],
-        postgresql_where=text("ciphertext_sha256 IS NOT NULL"),
+        postgresql_where=text("ciphertext_sha256 IS NOT NULL OR type = 'key.delete'"),
     )
     op.create_table(
         "audit_head",
