@@ -7,6 +7,7 @@ from sqlalchemy import func, insert, select
 
 from model_service.db.tables import api_keys, key_shares
 from model_service.db.uow import Database
+from model_service.http.abuse import Refusals
 from model_service.kernel.principal import Principal, Role
 from model_service.kernel.types import Provider, uuid7
 from model_service.keys.domain import ProviderKey
@@ -30,11 +31,12 @@ class Bench:
     clock: SetClock = field(default_factory=SetClock)
     trail: RecordingTrail = field(default_factory=RecordingTrail)
     announcer: RecordingAnnouncer = field(default_factory=RecordingAnnouncer)
+    denials: Refusals = field(default_factory=lambda: Refusals(RecordingTrail()))
 
     def __post_init__(self) -> None:
         self.keys = SqlKeyStore(self.database, self.clock)
         self.store = SqlShareStore(self.database, self.clock)
-        self.doorkeeper = Doorkeeper(self.store, self.clock)
+        self.doorkeeper = Doorkeeper(self.store, self.clock, self.denials)
         self.sharing = SharingService(
             self.database,
             self.store,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     extract,
     func,
+    or_,
     select,
     update,
 )
@@ -21,13 +22,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.db.notices import notify
-from model_service.db.tables.keyring import (
+from model_service.db.tables import (
+    access_keys,
+    api_key_versions,
+    api_keys,
+    audit_keys,
     keyring_instances,
     keyring_term_keys,
     keyring_terms,
     keyring_wraps,
+    provider_admin_credentials,
+    webhook_secrets,
 )
-from model_service.db.tables.keys import api_keys
 from model_service.db.uow import Database
 from model_service.kernel.keyring import (
     Beat,
@@ -57,6 +63,16 @@ KEYRING_TOPIC: Final = "keyring"
 SILENCE: Final = timedelta(seconds=30)
 #: A process silent for so long is forgotten.
 GONE: Final = timedelta(hours=1)
+
+#: The tables of sealed records.
+_SEALED: Final = (
+    api_keys,
+    api_key_versions,
+    provider_admin_credentials,
+    webhook_secrets,
+    audit_keys,
+    access_keys,
+)
 
 # The database's clock, not the machines': what they say of themselves is compared.
 _NOW = func.clock_timestamp(type_=DateTime(timezone=True))
@@ -92,8 +108,9 @@ class SqlKeyringSession:
         )
 
     async def records_exist(self) -> bool:
-        """Whether any provider key is stored."""
-        return bool(await self._connection.scalar(select(exists(select(api_keys.c.id)))))
+        """Whether a record is stored in any table that holds some."""
+        stored = or_(*[exists(select(table.c.id)) for table in _SEALED])
+        return bool(await self._connection.scalar(select(stored)))
 
     async def instances(self) -> tuple[InstanceRow, ...]:
         """The processes that hold the keyring, by name; those long gone are left out."""

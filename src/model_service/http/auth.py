@@ -16,7 +16,7 @@ from typing_extensions import override
 from model_service.http.authenticator import Authenticator
 from model_service.http.credentials import Credentials
 from model_service.http.rules import Access, Rule, declare
-from model_service.kernel.errors import InvalidInput
+from model_service.kernel.errors import Forbidden, InvalidInput
 from model_service.kernel.principal import Permission, Principal, Role
 
 __all__ = [
@@ -63,7 +63,11 @@ class GuardedRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             if takes_body:
                 await strict.parse()
-            return await handle(strict)
+            try:
+                return await handle(strict)
+            except Forbidden as refusal:
+                await authenticator.note_denial(rule, refusal)
+                raise
 
         return guarded
 

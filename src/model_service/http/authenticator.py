@@ -10,7 +10,7 @@ from model_service.http.abuse import Refusals
 from model_service.http.credentials import Credentials, Shown
 from model_service.http.rules import Access, Rule, authorise
 from model_service.kernel.audit import AuditEvent, Decision
-from model_service.kernel.caller import Caller, set_caller
+from model_service.kernel.caller import Caller, current_caller, set_caller
 from model_service.kernel.errors import Forbidden, TooManyRequests, Unauthenticated
 from model_service.kernel.principal import NOBODY, Principal, Role
 from model_service.kernel.rate import RateLimits, source_of
@@ -86,6 +86,10 @@ class Authenticator:
         if principal.user_id is not None and principal.role is not Role.USER:
             self._tell(scope, principal)
         return principal
+
+    async def note_denial(self, rule: Rule, refusal: Forbidden) -> None:
+        """Record what a slice refused to somebody whom the route's rule let pass."""
+        await self._note("auth.denied", current_caller(), f"route:{rule.route}", refusal.message)
 
     async def _identify(self, scope: dict[str, Any], shown: Shown) -> Principal:
         if shown.internal is not None:

@@ -84,14 +84,13 @@ class Exchange:
             AuditUnavailable, DatabaseUnavailable: nothing was changed.
         """
         before = rotation.key
-        await self._store.openable(before.id)  # outside of the transaction: it may read more
         async with self._transactions.transaction():
             if await self._store.lock(before.id) is None:
                 raise NotFound("No such key")
             await self._store.align_issued(before.id, before.key_version)
             issued = await self._store.issued(before.id)
             old = self._kept(grace, is_issued=before.key_version in issued)
-            await self._supersede(rotation, issued, value)
+            await self._supersede(rotation, issued)
             sealed = self.sealed_next(before, value)
             digest, term = self._sealer.mark(sealed)
             state = StepState.DESTROYED if old is None else old.state
@@ -117,15 +116,14 @@ class Exchange:
         # What the provider gave out at our asking is taken back before it is forgotten.
         return Kept(StepState.REVOKED, now) if is_issued else None
 
-    async def _supersede(
-        self, rotation: Rotation, issued: frozenset[int], value: Secret[str]
-    ) -> None:
-        """End the grace of what is older than the value that is replaced now."""
+    async def _supersede(self, rotation: Rotation, issued: frozenset[int]) -> None:
+        """End the grace of what is older than the value that is replaced now.
+
+        It may be the very value that comes in, when somebody goes back to it: then the desk
+        that takes values back finds it in use (`withdrawal`).
+        """
         for version in await self._store.versions(rotation.key.id):
             if version.state is not StepState.RETIRING:
-                continue
-            if self.is_value_of(rotation.key, version, value):
-                await self.reuse(rotation, version.version, rotation.version)
                 continue
             state = StepState.REVOKED if version.version in issued else StepState.DESTROYED
             await self._journal.ended(rotation, version.version, state, "superseded")

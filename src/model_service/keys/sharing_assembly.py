@@ -6,7 +6,7 @@ from model_service.db.uow import Database
 from model_service.kernel.audit import AuditTrail
 from model_service.kernel.events import Announcer
 from model_service.kernel.types import Clock
-from model_service.keys.doorkeeper import Doorkeeper
+from model_service.keys.doorkeeper import Denials, Doorkeeper
 from model_service.keys.holdings import Holdings
 from model_service.keys.service import KeyService
 from model_service.keys.shares_store import SqlShareStore
@@ -29,10 +29,11 @@ class KeySharing:
         trail: AuditTrail,
         announcer: Announcer,
         clock: Clock,
+        denials: Denials,
     ) -> "KeySharing":
         """All of it on one database."""
         store = SqlShareStore(database, clock)
-        doorkeeper = Doorkeeper(store, clock)
+        doorkeeper = Doorkeeper(store, clock, denials)
         return cls(
             doorkeeper,
             Holdings(keys, store, trail),

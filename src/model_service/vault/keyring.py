@@ -138,7 +138,14 @@ class Keyring:
             await self.take_in(await session.load())
 
     async def take_in(self, rows: KeyringRows) -> None:
-        """As `reload`, from rows that were loaded already."""
+        """As `reload`, from rows that were loaded already; only new data keys are unwrapped."""
+        self._hold(await _unwrap_terms(rows, self._wrapper, held=self._terms.deks))
+
+    async def verify(self, rows: KeyringRows) -> None:
+        """Unwrap every data key anew, before this process's wrap is all that is left of them.
+
+        Raises `KeyringCorrupt` unless all of them open, `SecretMismatch` as `reload`.
+        """
         self._hold(await _unwrap_terms(rows, self._wrapper))
 
     def _hold(self, terms: TermKeys) -> None:
@@ -240,8 +247,13 @@ def _wraps_of(rows: KeyringRows, unlocker: Unlocker) -> list[WrapRow]:
     return wraps
 
 
-async def _unwrap_terms(rows: KeyringRows, wrapper: KeyWrapper) -> TermKeys:
-    """Every data key that may still be used; raises `KeyringCorrupt` unless all of them open."""
+async def _unwrap_terms(
+    rows: KeyringRows, wrapper: KeyWrapper, *, held: Mapping[int, Secret[bytes]] | None = None
+) -> TermKeys:
+    """Every data key that may still be used; raises `KeyringCorrupt` unless all of them open.
+
+    Those that are held already are taken as they are: a wrapper may have to ask a server.
+    """
     if wrapper.wrap_id not in [wrap.wrap_id for wrap in rows.wraps]:
         raise SecretMismatch(
             "ENCRYPTION_SECRET does not match any more: the wrap of this process was deleted;"
@@ -260,7 +272,10 @@ async def _unwrap_terms(rows: KeyringRows, wrapper: KeyWrapper) -> TermKeys:
             continue
         if term not in stored:
             raise KeyringCorrupt(f"keyring corrupt: the data key of term {term} is missing")
-        deks[term] = await _unwrapped(term, stored[term], wrapper)
+        if held is not None and term in held:
+            deks[term] = held[term]
+        else:
+            deks[term] = await _unwrapped(term, stored[term], wrapper)
     return TermKeys(active[0], states, deks)
 
 

@@ -103,6 +103,7 @@ class SecretRotation:
 
         Raises:
             Conflict: a running process still uses another one, or this process itself does.
+            KeyringCorrupt: a data key does not open with the newest; nothing is deleted.
         """
         async with self._store.exclusive() as session:
             rows = await session.load()
@@ -115,7 +116,7 @@ class SecretRotation:
                     " to show that you have it, and run it again"
                 )
             _refuse_while_used(await session.instances(), _wrap_ids(rows)[:-1], "the old secret")
-            await self._keyring.take_in(rows)
+            await self._keyring.verify(rows)
             deleted = await self._delete(session, _wrap_ids(rows)[:-1], "secret.finalize")
             await self._tell(EventType.SECRET_FINALIZED, newest)
         return deleted

@@ -10,6 +10,7 @@ from model_service.kernel.errors import (
     AuditUnavailable,
     ChangedMeanwhile,
     Conflict,
+    KeyringCorrupt,
     SecretMismatch,
     StartupFault,
 )
@@ -234,6 +235,22 @@ async def test_finalizing_with_the_old_secret_is_refused(witnesses: Witnesses) -
     await rotation.stage(OTHER_SECRET)
     with pytest.raises(Conflict, match="runs with the old secret"):
         await rotation.finalize()
+    assert len(store.rows.wraps) == 2
+
+
+async def test_finalizing_is_refused_unless_every_data_key_opens_with_the_new_secret(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET)
+    new = await rotation_of(store, witnesses, OTHER_SECRET)
+    damaged = tuple(
+        row if row.wrap_id == "wrap-1" else replace(row, wrapped=bytes(60))
+        for row in store.rows.term_keys
+    )
+    store.rows = replace(store.rows, term_keys=damaged)
+    with pytest.raises(KeyringCorrupt, match="data key of term 1 does not open"):
+        await new.finalize()
     assert len(store.rows.wraps) == 2
 
 

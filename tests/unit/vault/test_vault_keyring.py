@@ -11,6 +11,7 @@ from model_service.kernel.errors import (
     KeyringMissing,
     SecretMismatch,
     StartupFault,
+    WrappingUnavailable,
 )
 from model_service.kernel.keyring import KeyringRows, TermKeyRow, TermRow, TermState, WrapRow
 from model_service.kernel.secret import Secret
@@ -257,7 +258,28 @@ async def test_a_wrapper_that_gives_a_key_of_another_length_makes_a_corrupt_keyr
     keys = TermKeys(1, {1: TermState.ACTIVE}, {1: Secret(bytes(32))})
     keyring = Keyring(ShortKeys(), keys)
     with pytest.raises(KeyringCorrupt, match="wrong length"):
-        await keyring.reload(await one_term_store())
+        await keyring.verify((await one_term_store()).rows)
+
+
+async def test_a_data_key_that_is_held_is_not_unwrapped_again() -> None:
+    class Unreachable:
+        """A wrapper whose server is away."""
+
+        wrap_id = "wrap-1"
+
+        async def wrap(self, dek: Secret[bytes], aad: bytes) -> bytes:
+            raise WrappingUnavailable
+
+        async def unwrap(self, wrapped: bytes, aad: bytes) -> Secret[bytes]:
+            raise WrappingUnavailable
+
+    store = await one_term_store()
+    keys = TermKeys(1, {1: TermState.ACTIVE}, {1: Secret(bytes(32))})
+    keyring = Keyring(Unreachable(), keys)
+    await keyring.reload(store)
+    assert keyring.active_term == 1
+    with pytest.raises(WrappingUnavailable):
+        await keyring.verify(store.rows)
 
 
 @pytest.mark.parametrize(
