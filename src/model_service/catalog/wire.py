@@ -145,13 +145,12 @@ class ListModels(PageQuery):
     is_active: QueryFlag | None = None
     supports_streaming: QueryFlag | None = None
 
-    def wanted(self, names: frozenset[str] | None) -> ModelFilter:
-        """As the domain takes it; `names` are those that the caller may see, None for all."""
+    def wanted(self) -> ModelFilter:
+        """As the domain takes it."""
         return ModelFilter(
             provider=self.provider,
             is_active=self.is_active,
             supports_streaming=self.supports_streaming,
-            names=names,
         )
 
 

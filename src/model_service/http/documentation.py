@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from model_service.http.auth import Access, GuardedRoute, Permission, declare
+from model_service.http.auth import Access, GuardedRoute, declare
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -54,7 +54,7 @@ class _File(StrEnum):
 def documentation(app: FastAPI, *, version: str) -> APIRouter:
     """The routes that show the OpenAPI document, as JSON and as a page."""
     routes = APIRouter(route_class=GuardedRoute, include_in_schema=False)
-    guarded = declare(Access.SERVICE, Permission.OPERATIONS_READ)
+    guarded = declare(Access.SERVICE)
 
     @routes.get("/api/openapi.json", summary="The OpenAPI document", openapi_extra=guarded)
     async def document() -> JSONResponse:
@@ -91,21 +91,12 @@ def openapi(app: FastAPI, *, version: str) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             operation.get("responses", {}).pop("422", None)
-            access = Access(operation["x-access"])
-            operation["security"] = _SECURITY[access]
-            if access is not Access.OPEN:
-                # Who failed to authenticate too often is told to wait, whatever the route.
-                operation["responses"].setdefault("429", operation["responses"]["401"])
+            operation["security"] = _SECURITY[Access(operation["x-access"])]
     components = document.setdefault("components", {})
     for name in ("HTTPValidationError", "ValidationError"):
         components.get("schemas", {}).pop(name, None)
     components["securitySchemes"] = {
-        "token": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "An access token or the ADMIN_TOKEN; x-api-key, x-goog-api-key and"
-            " api-key carry it as well.",
-        },
+        "administrator": {"type": "http", "scheme": "bearer"},
         "internal": {"type": "apiKey", "in": "header", "name": "x-internal-secret"},
     }
     return document
@@ -113,11 +104,9 @@ def openapi(app: FastAPI, *, version: str) -> dict[str, Any]:
 
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.OPEN: [],
-    Access.USER: [{"token": []}, {"internal": []}],
-    Access.SERVICE: [{"token": []}, {"internal": []}],
-    Access.ADMINISTRATOR: [{"token": []}],
+    Access.SERVICE: [{"administrator": []}, {"internal": []}],
+    Access.ADMINISTRATOR: [{"administrator": []}],
     Access.INTERNAL: [{"internal": []}],
-    Access.AUDITOR: [{"token": []}],
 }
 
 

@@ -13,22 +13,19 @@ drawing with the classes.
     │   ├── AlreadyExists
     │   ├── ChangedMeanwhile
     │   ├── KeyInactive
-    │   ├── KeyRefused
-    │   └── AdministrationRefused
+    │   └── KeyRefused
     ├── PayloadTooLarge
     ├── TooManyRequests
     ├── Unavailable
     │   ├── DatabaseUnavailable
     │   ├── AuditUnavailable
-    │   ├── ProviderUnreachable
-    │   └── WrappingUnavailable
+    │   └── ProviderUnreachable
     ├── VaultError
     │   ├── IntegrityFailure
     │   ├── KeyringMissing
     │   ├── KeyringCorrupt
     │   ├── SecretMismatch
     │   └── SelfTestFailure
-    ├── AuditBroken
     ├── UpstreamError
     │   ├── EgressRefused
     │   ├── ConnectFailed
@@ -122,12 +119,6 @@ class KeyRefused(Conflict):
     code = "key_refused"
 
 
-class AdministrationRefused(Conflict):
-    """The provider's administration API refuses"""
-
-    code = "administration_refused"
-
-
 class PayloadTooLarge(ServiceError):
     """The request body is larger than 1 MiB"""
 
@@ -174,12 +165,6 @@ class ProviderUnreachable(Unavailable):
     code = "provider_unreachable"
 
 
-class WrappingUnavailable(Unavailable):
-    """The service that keeps the keyring's wrapping key cannot be asked right now"""
-
-    code = "wrapping_unavailable"
-
-
 class VaultError(ServiceError):
     """The vault cannot do its work"""
 
@@ -204,15 +189,6 @@ class SecretMismatch(VaultError):
 
 class SelfTestFailure(VaultError):
     """The cryptography library fails its known-answer self-test"""
-
-
-class AuditBroken(ServiceError):
-    """The audit trail is not as it was written"""
-
-    def __init__(self, seq: int = 0, what: str = "") -> None:
-        """`seq` is the number of the first record, or place of one, that is wrong; `what` how."""
-        super().__init__(what and f"audit record {seq}: {what}")
-        self.seq = seq
 
 
 class UpstreamError(ServiceError):

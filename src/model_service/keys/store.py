@@ -1,6 +1,6 @@
 """Provider keys in PostgreSQL."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -32,24 +32,15 @@ from model_service.kernel.types import Clock, Page, Provider
 from model_service.keys.domain import KeyFilter, ProviderKey, SealedKey, Use
 
 _k = api_keys.c
-#: A key without its ciphertext.
-PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
-
-
-Preparation = Callable[[Sequence[str]], Awaitable[None]]
-"""Makes ready for opening records, such as by learning of data keys made elsewhere."""
+_PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
 
 
 class SqlKeyStore:
     """`KeyStore` on the table `api_keys`."""
 
-    def __init__(
-        self, database: Database, clock: Clock, prepare: Preparation | None = None
-    ) -> None:
-        """`prepare` is given the ciphertexts before they are handed out to be opened."""
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._db = database
         self._clock = clock
-        self._prepare = prepare
 
     async def add(self, sealed: SealedKey) -> None:
         """Store a new key."""
@@ -72,48 +63,46 @@ class SqlKeyStore:
     async def get(self, key_id: UUID) -> ProviderKey | None:
         """A key without its ciphertext."""
         async with self._db.single() as connection:
-            row = (await connection.execute(select(*PLAIN).where(_k.id == key_id))).first()
-        return key_of(row) if row else None
+            row = (await connection.execute(select(*_PLAIN).where(_k.id == key_id))).first()
+        return _key(row) if row else None
 
     async def get_sealed(self, key_ids: Sequence[UUID]) -> list[SealedKey]:
         """Those of the keys that exist, with their ciphertexts."""
         async with self._db.single() as connection:
             rows = (await connection.execute(_SEALED, {"ids": list(key_ids)})).all()
-        if self._prepare is not None:
-            await self._prepare([row.encrypted_key for row in rows])
-        return [SealedKey(key_of(row), row.encrypted_key) for row in rows]
+        return [SealedKey(_key(row), row.encrypted_key) for row in rows]
 
     async def find_active(self, user_id: str, provider: Provider) -> ProviderKey | None:
         """The user's usable key for a provider: valid ones first, then the newest."""
         query = (
-            select(*PLAIN)
+            select(*_PLAIN)
             .where(
                 _k.user_id == user_id,
                 _k.provider == provider.value,
-                usable(self._clock.now()),
+                _usable(self._clock.now()),
             )
             .order_by(_k.is_valid.desc(), _k.created_at.desc(), _k.id.desc())
             .limit(1)
         )
         async with self._db.single() as connection:
             row = (await connection.execute(query)).first()
-        return key_of(row) if row else None
+        return _key(row) if row else None
 
     async def list(self, wanted: KeyFilter, page: Page | None, most: int) -> list[ProviderKey]:
         """Keys newest first: one page, or all up to `most`."""
         query = (
-            select(*PLAIN)
-            .where(matching(wanted))
+            select(*_PLAIN)
+            .where(_matching(wanted))
             .order_by(_k.created_at.desc(), _k.id.desc())
             .limit(page.limit if page else most)
             .offset(page.offset if page else 0)
         )
         async with self._db.single() as connection:
-            return [key_of(row) for row in await connection.execute(query)]
+            return [_key(row) for row in await connection.execute(query)]
 
     async def count(self, wanted: KeyFilter) -> int:
         """How many keys there are."""
-        query = select(func.count()).select_from(api_keys).where(matching(wanted))
+        query = select(func.count()).select_from(api_keys).where(_matching(wanted))
         async with self._db.single() as connection:
             return int(await connection.scalar(query) or 0)
 
@@ -125,7 +114,7 @@ class SqlKeyStore:
             update(api_keys)
             .where(_k.id == key_id, true() if version is None else _k.key_version == version)
             .values(**changes, updated_at=self._clock.now())
-            .returning(*PLAIN)
+            .returning(*_PLAIN)
         )
         try:
             async with self._db.single() as connection:
@@ -134,7 +123,7 @@ class SqlKeyStore:
             raise AlreadyExists(
                 f"The user already has a key named '{changes['key_name']}' for this provider"
             ) from error
-        return key_of(row) if row else None
+        return _key(row) if row else None
 
     async def replace(self, sealed: SealedKey, *, was_version: int) -> ProviderKey | None:
         """Store a new ciphertext and metadata, if the version is still the one read before."""
@@ -146,14 +135,14 @@ class SqlKeyStore:
             .values(
                 {name: value for name, value in values.items() if name not in counted_elsewhere}
             )
-            .returning(*PLAIN)
+            .returning(*_PLAIN)
         )
         try:
             async with self._db.single() as connection:
                 row = (await connection.execute(query)).first()
         except IntegrityError as error:
             raise _taken(sealed.key) from error
-        return key_of(row) if row else None
+        return _key(row) if row else None
 
     async def record_validation(
         self, key_id: UUID, *, version: int, is_valid: bool, now: datetime
@@ -163,11 +152,11 @@ class SqlKeyStore:
             update(api_keys)
             .where(_k.id == key_id, _k.key_version == version)
             .values(is_valid=is_valid, validated_at=now, updated_at=now)
-            .returning(*PLAIN)
+            .returning(*_PLAIN)
         )
         async with self._db.single() as connection:
             row = (await connection.execute(query)).first()
-        return key_of(row) if row else None
+        return _key(row) if row else None
 
     async def count_uses(self, uses: Sequence[Use], now: datetime) -> set[UUID]:
         """Add uses durably, all in one statement and one commit."""
@@ -187,8 +176,7 @@ class SqlKeyStore:
         return done.rowcount > 0
 
 
-def usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Keys that are active and not expired."""
+def _usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(_k.is_active, or_(_k.expires_at.is_(None), _k.expires_at > now))
 
 
@@ -221,7 +209,7 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
             _k.id == used.c.id,
             _k.id == locked.c.id,
             _k.key_version == used.c.version,
-            usable(now),
+            _usable(now),
         )
         .values(
             usage_count=_k.usage_count + used.c.n,
@@ -234,8 +222,7 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
 _COUNT_USES = _count_uses()
 
 
-def matching(wanted: KeyFilter) -> ColumnElement[bool]:
-    """Keys that the filter wants."""
+def _matching(wanted: KeyFilter) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.user_id is not None:
         conditions.append(_k.user_id == wanted.user_id)
@@ -248,8 +235,7 @@ def matching(wanted: KeyFilter) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def key_of(row: Row[Any]) -> ProviderKey:
-    """A row of the columns `PLAIN`."""
+def _key(row: Row[Any]) -> ProviderKey:
     return ProviderKey(
         id=row.id,
         user_id=row.user_id,

@@ -1,1 +1,0 @@
-"""Events out: who wants to be told of what, and telling them."""
