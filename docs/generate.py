@@ -22,16 +22,16 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from model_service import __version__
-from model_service.app import assemble
+from model_service.app import Opened, assemble
 from model_service.cli import commands
 from model_service.db.engine import create_engine
+from model_service.db.notices import Notices
 from model_service.db.uow import Database
 from model_service.http.auth import Access, GuardedRoute
 from model_service.http.documentation import openapi
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings
-from model_service.vault.keyring import Keyring
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- settings:begin -->", "<!-- settings:end -->"
@@ -74,8 +74,15 @@ def documents(readme: str) -> dict[str, str]:
 def described_application() -> FastAPI:
     """The application in production mode, for looking at its routes; it cannot serve any."""
     settings = Settings.model_construct()
-    nowhere = Database(create_engine(Secret("postgresql://nowhere/none")))
-    return assemble(settings, nowhere, cast("Keyring", None), Redactor()).app
+    url = Secret("postgresql://nowhere/none")
+    nowhere = Database(create_engine(url))
+    return assemble(settings, nowhere, Notices(url), cast("Opened", _Nothing()), Redactor()).app
+
+
+class _Nothing:
+    """What the master secret opens, where there is none."""
+
+    keyring = audit_keys = token_hasher = None
 
 
 def settings_table() -> str:
@@ -109,9 +116,9 @@ def cli_page() -> str:
     context = tree.make_context("model-service", [], resilient_parsing=True)
     parts = [f"{_NOTE}\n\n# Command line\n\n{tree.help}\n"]
     parts += _options_table(tree, context)
-    for name, command in cast("Any", tree).commands.items():
-        inner = command.make_context(name, [], parent=context, resilient_parsing=True)
+    for command, inner in _commands(tree, context):
         usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
+        name = inner.command_path.partition(" ")[2]
         parts.append(f"## {name}\n\n    {usage}\n\n{command.help}\n")
         parts += _options_table(command, inner)
     parts.append(
@@ -122,10 +129,20 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
+def _commands(group: Any, context: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - as below
+    """Every command that does something, with its context, those of groups in their place."""
+    for name, command in group.commands.items():
+        inner = command.make_context(name, [], parent=context, resilient_parsing=True)
+        if hasattr(command, "commands"):
+            yield from _commands(command, inner)
+        else:
+            yield command, inner
+
+
 def routes_page(app: FastAPI) -> str:
     """`docs/routes.md`."""
     rows = sorted(_route_rows(app), key=lambda row: (row[1].strip("`"), row[0]))
-    table = _table(("method", "path", "access", "what it does", "statuses"), rows)
+    table = _table(("method", "path", "access", "scope", "what it does", "statuses"), rows)
     return f"""{_NOTE}
 
 # Routes
@@ -133,10 +150,13 @@ def routes_page(app: FastAPI) -> str:
 Requests and answers in full are in [openapi.json](openapi.json), which a running service gives at
 `/api/openapi.json` and shows at `/api/docs`.
 
-Access: **open** is anybody; **service** is an administrator or a caller with the internal secret;
-**administrator** is the administrator's token; **internal** is the internal secret, which being
-administrator does not replace. Any route may also answer 500, which carries a request id and
-nothing else.
+Access: **open** is anybody; **user** is whoever shows a credential, for what belongs to him;
+**service** is a token of role service, the internal secret, or an administrator;
+**administrator** is the `ADMIN_TOKEN` or a token of role admin; **internal** is the internal
+secret, which being administrator does not replace; **auditor** is an administrator or a token with
+that scope. A token with `scopes.routes` reaches the routes of the scopes it names.
+[access.md](access.md) says more. 429 is for whoever failed to authenticate too often. Any route
+may also answer 500, which carries a request id and nothing else.
 
 {table}"""
 
@@ -149,11 +169,12 @@ def _route_rows(app: FastAPI) -> Iterator[tuple[str, ...]]:
         success = route.status_code or HTTPStatus.OK
         statuses = {int(success), *(int(status) for status in route.responses)}
         if route.access is not Access.OPEN:
-            statuses.add(HTTPStatus.UNAUTHORIZED.value)
+            statuses |= {HTTPStatus.UNAUTHORIZED.value, HTTPStatus.TOO_MANY_REQUESTS.value}
         summary = route.summary or route.name.replace("_", " ").capitalize()
         shown = ", ".join(str(status) for status in sorted(statuses))
         for method in sorted(context.methods or ()):
-            yield method, _code(context.path or ""), route.access.value, summary, shown
+            scope = _code(route.rule.permission.value) if route.rule.permission else ""
+            yield method, _code(context.path or ""), route.access.value, scope, summary, shown
 
 
 def _variables(name: str, field: FieldInfo) -> list[str]:

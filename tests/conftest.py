@@ -21,7 +21,15 @@ from sqlalchemy import text
 from model_service.db.embedded import running
 from model_service.db.engine import create_engine
 from model_service.db.migrate import migrate
-from model_service.db.tables import api_keys, models
+from model_service.db.tables import (
+    access_tokens,
+    api_keys,
+    issued_keys,
+    models,
+    provider_admin_credentials,
+    webhook_events,
+    webhooks,
+)
 from model_service.db.uow import Database
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
@@ -95,7 +103,17 @@ async def shared_database(database_url: Secret[str]) -> AsyncIterator[Database]:
 async def database(shared_database: Database) -> Database:
     """The shared database with empty tables; the keyring stays."""
     async with shared_database.transaction() as connection:
-        await connection.execute(text(f"TRUNCATE {models.name}, {api_keys.name}"))
+        tables = (
+            access_tokens,
+            models,
+            api_keys,
+            issued_keys,
+            provider_admin_credentials,
+            webhooks,
+            webhook_events,
+        )
+        names = ", ".join(table.name for table in tables)
+        await connection.execute(text(f"TRUNCATE {names} CASCADE"))
     return shared_database
 
 
@@ -122,11 +140,17 @@ def settings(shared_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) 
         encryption_secret=Secret(ENCRYPTION_SECRET),
         internal_secret=Secret(INTERNAL_SECRET),
         admin_token=Secret(ADMIN_TOKEN),
+        # All tests come from one address.
+        auth_failures_per_minute=100_000,
+        validations_per_minute=100_000,
         openai_base_url=shared_sandbox.openai.base_url,
         anthropic_base_url=shared_sandbox.anthropic.base_url,
         google_base_url=shared_sandbox.google.base_url,
         ollama_base_url=shared_sandbox.ollama.base_url,
         upstream_allowed_hosts=shared_sandbox.azure.origin.removeprefix("http://"),
+        openai_admin_base_url=shared_sandbox.openai_admin.base_url,
+        azure_management_base_url=shared_sandbox.azure_admin.origin,
+        azure_login_base_url=shared_sandbox.azure_admin.origin,
     )
 
 

@@ -9,33 +9,66 @@ from fastapi import APIRouter, FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
+from model_service.access.api import router as tokens_router
+from model_service.access.assembly import AccessTokens
+from model_service.access.domain import TokenHasher
+from model_service.access.hashing import open_token_hasher
+from model_service.audit.api import router as audit_router
+from model_service.audit.keys import open_audit_keys
+from model_service.audit.ledger import Ledger
+from model_service.audit.signing import AuditKeys
+from model_service.audit.store import SqlAuditStore
+from model_service.audit.trail import Trail, instance_name
+from model_service.background import Background
 from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
+from model_service.custody import keyring_upkeep, open_vault
 from model_service.db.engine import create_engine, normalise_url
-from model_service.db.keyring import SqlKeyringStore
+from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.http import operations, problem
+from model_service.http.abuse import Refusals
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
-from model_service.kernel.errors import DatabaseUnavailable, StartupFault, Unavailable
+from model_service.kernel.errors import StartupFault, Unavailable
+from model_service.kernel.rate import RateLimits
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock
+from model_service.keys.admin_credentials_api import router as admin_credentials_router
 from model_service.keys.api import router as keys_router
+from model_service.keys.rotation_api import router as rotation_router
+from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.service import KeyObservers, KeyService, Sealer
+from model_service.keys.shares_api import router as shares_router
+from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
+from model_service.keys.validation_limit import LimitedGate
+from model_service.keys.verification import Verifier
+from model_service.providers.administration.registry import (
+    AdministrationUrls,
+    administration_addresses,
+    administrations,
+)
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
-from model_service.vault.keyring import Keyring, open_keyring
+from model_service.vault.box import KeyringBox
+from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
+from model_service.vault.rewrap import Rewrapper
 from model_service.vault.selftest import run_self_test
+from model_service.vault.watch import KeyringWatch
+from model_service.webhooks.announcer import OutboxAnnouncer
+from model_service.webhooks.api import router as webhooks_router
+from model_service.webhooks.assembly import WebhookObservers, Webhooks
+from model_service.webhooks.outbox import SqlOutbox
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +79,30 @@ class Service:
 
     app: FastAPI
     database: Database
+    trail: Trail
+    ledger: Ledger
+    watch: KeyringWatch
+    rewrapper: Rewrapper
+    access: AccessTokens
     models: ModelService
     keys: KeyService
+    rotation: KeyRotation
+    webhooks: Webhooks
     providers: Providers
     transport: Transport
+    background: Background
+
+    def start(self) -> None:
+        """Begin what goes on beside the requests."""
+        self.background.start()
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""
+        await self.background.close()
         await self.models.close()
         await self.keys.close()
+        await self.watch.leave()
+        await self.trail.close()
         await self.transport.aclose()
         await self.database.close()
 
@@ -83,11 +131,16 @@ def address_faults(settings: Settings) -> list[str]:
         # With no rule of the policy in the way: that one is checked by itself.
         operator_addresses(_base_urls(settings), EgressPolicy((), loopback_allowed=True))
 
+    def administration() -> None:
+        administration_addresses(
+            _administration_urls(settings), EgressPolicy((), loopback_allowed=True)
+        )
+
     def allowed_hosts() -> None:
         EgressPolicy.parse(settings.upstream_allowed_hosts, loopback_allowed=True)
 
     faults: list[str] = []
-    for check in (database, providers, allowed_hosts):
+    for check in (database, providers, administration, allowed_hosts):
         try:
             check()
         except StartupFault as fault:
@@ -115,21 +168,41 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
     """Everything, ready to serve, on a migrated database.
 
     Raises:
-        StartupFault: a setting does not hold, or the database is away.
+        StartupFault: a setting does not hold, the database is away, or the keys of the audit
+            trail or of the tokens do not open.
         SecretMismatch, KeyringMissing, KeyringCorrupt, SelfTestFailure: the vault cannot open.
     """
     run_self_test()
     database = Database(create_engine(database_url))
     try:
         keyring = await open_vault(settings, database)
-        return assemble(settings, database, keyring, redactor)
+        box = KeyringBox(keyring)
+        opened = Opened(
+            keyring, await open_audit_keys(database, box), await open_token_hasher(database, box)
+        )
+        service = assemble(settings, database, Notices(database_url), opened, redactor)
+        await service.access.directory.load()
+        return service
     except BaseException:
         await database.close()
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the master secret opened."""
+
+    keyring: Keyring
+    audit_keys: AuditKeys
+    token_hasher: TokenHasher
+
+
 def assemble(
-    settings: Settings, database: Database, keyring: Keyring, redactor: Redactor
+    settings: Settings,
+    database: Database,
+    notices: Notices,
+    opened: Opened,
+    redactor: Redactor,
 ) -> Service:
     """The parts, wired. Nothing is connected or asked before the first request.
 
@@ -139,38 +212,122 @@ def assemble(
     providers, transport = build_providers(settings)
     metrics = Metrics(version=__version__)
     clock = SystemClock()
+    keyring = opened.keyring
     sealer = Sealer(keyring)
-    keys = KeyService(
-        SqlKeyStore(database, clock),
-        sealer,
-        providers,
-        clock,
-        KeyObservers(
-            on_value=redactor.remember,
-            on_reveal=lambda outcome: metrics.reveals.labels(outcome).inc(),
-            on_verdict=lambda provider, verdict: metrics.validations.labels(
-                provider.value, verdict.value
-            ).inc(),
-        ),
+    trail = Trail(database, opened.audit_keys, clock, redactor, instance_name())
+    announcer = OutboxAnnouncer(SqlOutbox(database), clock)
+    ledger = Ledger.build(database, opened.audit_keys, trail, announcer, clock)
+    watch, rewrapper = keyring_upkeep(database, notices, keyring, trail, metrics)
+    key_store = SqlKeyStore(database, clock, watch.prepare)
+    observers = KeyObservers(
+        on_value=redactor.remember,
+        on_reveal=lambda outcome: metrics.reveals.labels(outcome).inc(),
+        on_verdict=lambda provider, verdict: metrics.validations.labels(
+            provider.value, verdict.value
+        ).inc(),
     )
-    models = ModelService(SqlModelStore(database), keys, providers, clock, PriceBook())
+    gate = LimitedGate(providers, RateLimits(settings.validations_per_minute))
+    keys = KeyService(database, key_store, trail, announcer, sealer, gate, clock, observers)
+    rotation = KeyRotation.build(
+        Foundation(
+            database=database,
+            keys=key_store,
+            sealer=sealer,
+            box=KeyringBox(keyring),
+            verifier=Verifier(gate, observers.on_verdict),
+            administrations=administrations(
+                transport, _policy(settings), _administration_urls(settings)
+            ),
+            trail=trail,
+            announcer=announcer,
+            clock=clock,
+            on_value=redactor.remember,
+            prepare=watch.prepare,
+        )
+    )
+    sharing = KeySharing.build(database, keys, trail, announcer, clock)
+    models = ModelService(
+        database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()
+    )
+
+    webhooks = Webhooks.build(
+        database,
+        transport,
+        KeyringBox(keyring),
+        trail,
+        clock,
+        WebhookObservers(
+            on_value=redactor.remember,
+            on_attempt=lambda outcome: metrics.webhook_attempts.labels(outcome.value).inc(),
+        ),
+        prepare=watch.prepare,
+    )
+
+    access = AccessTokens.build(database, opened.token_hasher, notices, trail, announcer, clock)
+    refusals = Refusals(trail)
+    authenticator = Authenticator(
+        _credentials(settings),
+        access.directory,
+        RateLimits(settings.auth_failures_per_minute),
+        refusals,
+    )
 
     async def migrated() -> None:
         if await database.revision() != SCHEMA_REVISION:
             raise Unavailable("The database is at another migration")
 
-    async def vault_opens() -> None:
+    async def vault_opens() -> str | None:
         sealer.check()
+        return watch.check()
 
-    checks = {"database": database.ping, "migrations": migrated, "keyring": vault_opens}
+    checks = {
+        "database": database.ping,
+        "migrations": migrated,
+        "keyring": vault_opens,
+        "audit": trail.check,
+    }
     app = application(
         settings,
         metrics,
+        authenticator,
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models),
-        keys_router(keys),
+        audit_router(SqlAuditStore(database), trail),
+        keys_router(keys, sharing.holdings, sharing.doorkeeper),
+        shares_router(sharing.service),
+        rotation_router(rotation.service, sharing.doorkeeper),
+        admin_credentials_router(rotation.credentials),
+        webhooks_router(webhooks.service),
+        tokens_router(access.service),
     )
-    return Service(app, database, models, keys, providers, transport)
+    return Service(
+        app,
+        database,
+        trail,
+        ledger,
+        watch,
+        rewrapper,
+        access,
+        models,
+        keys,
+        rotation,
+        webhooks,
+        providers,
+        transport,
+        Background(
+            (
+                notices,
+                watch,
+                rewrapper,
+                access.last_use,
+                refusals,
+                ledger.checkpointer,
+                rotation.retirer,
+                rotation.scheduler,
+                webhooks.deliverer,
+            )
+        ),
+    )
 
 
 def build_providers(settings: Settings) -> tuple[Providers, Transport]:
@@ -179,11 +336,24 @@ def build_providers(settings: Settings) -> tuple[Providers, Transport]:
     Raises:
         StartupFault: a base URL or the list of allowed hosts is malformed.
     """
-    policy = EgressPolicy.parse(
-        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
-    )
+    policy = _policy(settings)
     transport = Transport(policy)
     return Providers(transport, policy, _base_urls(settings)), transport
+
+
+def _policy(settings: Settings) -> EgressPolicy:
+    return EgressPolicy.parse(
+        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
+    )
+
+
+def _administration_urls(settings: Settings) -> AdministrationUrls:
+    return AdministrationUrls(
+        openai=settings.openai_base_url,
+        openai_admin=settings.openai_admin_base_url,
+        azure_management=settings.azure_management_base_url,
+        azure_login=settings.azure_login_base_url,
+    )
 
 
 def _base_urls(settings: Settings) -> BaseUrls:
@@ -195,24 +365,6 @@ def _base_urls(settings: Settings) -> BaseUrls:
     )
 
 
-async def open_vault(settings: Settings, database: Database) -> Keyring:
-    """The keyring, opened or, for an empty database, made.
-
-    Raises:
-        StartupFault: the database is away. Otherwise as `open_keyring`.
-    """
-    if settings.encryption_secret is None:
-        raise StartupFault("ENCRYPTION_SECRET is not set")
-    try:
-        return await open_keyring(
-            SqlKeyringStore(database),
-            settings.encryption_secret,
-            settings.encryption_secret_previous,
-        )
-    except DatabaseUnavailable as error:
-        raise StartupFault("the database went away while the service started") from error
-
-
 def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
     """What opens keys stored by the earlier service under `secret`; see `vault.legacy`.
 
@@ -222,7 +374,9 @@ def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
     return partial(open_legacy, secret)
 
 
-def application(settings: Settings, metrics: Metrics, *routers: APIRouter) -> FastAPI:
+def application(
+    settings: Settings, metrics: Metrics, authenticator: Authenticator, *routers: APIRouter
+) -> FastAPI:
     """The routes behind the edge, with the documentation of themselves."""
     app = FastAPI(
         title="Model Service",
@@ -232,7 +386,7 @@ def application(settings: Settings, metrics: Metrics, *routers: APIRouter) -> Fa
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.authenticator = Authenticator(_credentials(settings))
+    app.state.authenticator = authenticator
     problem.install(app)
     guard = None if settings.is_production else BrowserGuard()
     app.add_middleware(Edge, metrics=metrics, guard=guard)

@@ -99,6 +99,37 @@ class Settings(BaseSettings):
     encryption_secret_previous: Annotated[
         SecretText | None, Field(description="the old master secret, during rotation")
     ] = None
+    key_wrapper: Annotated[
+        Literal["scrypt", "transit", "kms"],
+        BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
+        Field(
+            description="what wraps the keyring: `ENCRYPTION_SECRET` (`scrypt`), Vault Transit"
+            " (`transit`) or AWS KMS (`kms`)"
+        ),
+    ] = "scrypt"
+    vault_addr: Annotated[
+        str | None, Field(description="origin of Vault or OpenBao; http on loopback alone")
+    ] = None
+    vault_token_file: Annotated[
+        Path | None, Field(description="file with Vault's token, read anew for each request")
+    ] = None
+    vault_namespace: Annotated[str | None, Field(description="namespace in Vault")] = None
+    vault_cacert: Annotated[
+        Path | None, Field(description="authorities that Vault's certificate is checked against")
+    ] = None
+    vault_transit_mount: Annotated[str, Field(description="where Transit is mounted")] = "transit"
+    vault_transit_key: Annotated[
+        str | None, Field(description="name of the Transit key that wraps the keyring")
+    ] = None
+    aws_kms_key_id: Annotated[
+        str | None, Field(description="ARN, id or alias of the KMS key that wraps the keyring")
+    ] = None
+    aws_region: Annotated[
+        str | None, Field(description="region of that key; unset: the ARN's, or the profile's")
+    ] = None
+    aws_kms_endpoint_url: Annotated[
+        str | None, Field(description="another endpoint of KMS, such as one in a VPC")
+    ] = None
     internal_secret: Annotated[
         SecretText | None,
         Field(description="guards decrypt; generated once in development"),
@@ -110,6 +141,14 @@ class Settings(BaseSettings):
         SecretText | None,
         Field(description="bootstrap administrator token; required in production"),
     ] = None
+    auth_failures_per_minute: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="failed attempts to authenticate, from one address"),
+    ] = 10
+    validations_per_minute: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="keys checked with providers, for one user or address"),
+    ] = 30
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
@@ -126,6 +165,19 @@ class Settings(BaseSettings):
         "https://generativelanguage.googleapis.com"
     )
     ollama_base_url: Annotated[str, Field(description="Ollama's API")] = "http://localhost:11434"
+    openai_admin_base_url: Annotated[
+        str,
+        Field(
+            description="OpenAI's administration API, with its version; unset: at"
+            " `OPENAI_BASE_URL`'s origin"
+        ),
+    ] = ""
+    azure_management_base_url: Annotated[str, Field(description="Azure's management API")] = (
+        "https://management.azure.com"
+    )
+    azure_login_base_url: Annotated[
+        str, Field(description="where tokens for Azure's management API are had")
+    ] = "https://login.microsoftonline.com"
     upstream_allowed_hosts: Annotated[
         str,
         Field(
@@ -160,6 +212,14 @@ def examine(env_file: Path | None = Path(".env")) -> tuple[Settings, list[str]]:
     return _read(env_file, generate=False)
 
 
+def secret_faults(settings: Settings, new: Secret[str]) -> list[str]:
+    """What a service would complain of that was started with `new` as ENCRYPTION_SECRET."""
+    faults: list[str] = []
+    changed = {"encryption_secret": new, "encryption_secret_previous": None}
+    _check_strength(settings.model_copy(update=changed), faults)
+    return faults
+
+
 def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]]:
     settings, faults = _parse(env_file)
     # Whatever names ENVIRONMENT, a file too, wins over a NODE_ENV that some shell has set.
@@ -174,6 +234,7 @@ def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]
             settings = _with_generated_secrets(settings, generate=generate)
         except StartupFault as fault:
             faults.extend(fault.faults)
+    _check_wrapping(settings, faults)
     _check_strength(settings, faults)
     return settings, faults
 
@@ -233,13 +294,31 @@ def _is_loopback(host: str) -> bool:
 
 def _check_presence(settings: Settings, faults: list[str]) -> None:
     wanted = {
-        "ENCRYPTION_SECRET": settings.encryption_secret,
         "INTERNAL_SECRET": settings.internal_secret,
         "ADMIN_TOKEN": settings.admin_token,
     }
+    if settings.key_wrapper == "scrypt":
+        wanted = {"ENCRYPTION_SECRET": settings.encryption_secret, **wanted}
     faults.extend(
         f"{name} is required in production; make one with `openssl rand -hex 32`"
         for name, value in wanted.items()
+        if value is None
+    )
+
+
+def _check_wrapping(settings: Settings, faults: list[str]) -> None:
+    needed: dict[str, dict[str, object]] = {
+        "scrypt": {},
+        "transit": {
+            "VAULT_ADDR": settings.vault_addr,
+            "VAULT_TOKEN_FILE": settings.vault_token_file,
+            "VAULT_TRANSIT_KEY": settings.vault_transit_key,
+        },
+        "kms": {"AWS_KMS_KEY_ID": settings.aws_kms_key_id},
+    }
+    faults.extend(
+        f"{name} is required with KEY_WRAPPER={settings.key_wrapper}"
+        for name, value in needed[settings.key_wrapper].items()
         if value is None
     )
 

@@ -22,22 +22,44 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/docs"): Access.SERVICE,
     ("GET", "/api/docs/{file}"): Access.OPEN,
     ("POST", "/api/models"): Access.ADMINISTRATOR,
-    ("GET", "/api/models"): Access.SERVICE,
-    ("GET", "/api/models/default"): Access.SERVICE,
-    ("GET", "/api/models/stats"): Access.SERVICE,
-    ("GET", "/api/models/provider/{provider}"): Access.SERVICE,
-    ("GET", "/api/models/providers/{provider}/available-models"): Access.SERVICE,
-    ("GET", "/api/models/{model_id}"): Access.SERVICE,
+    ("GET", "/api/models"): Access.USER,
+    ("GET", "/api/models/default"): Access.USER,
+    ("GET", "/api/models/stats"): Access.USER,
+    ("GET", "/api/models/provider/{provider}"): Access.USER,
+    ("GET", "/api/models/providers/{provider}/available-models"): Access.USER,
+    ("GET", "/api/models/{model_id}"): Access.USER,
     ("PUT", "/api/models/{model_id}"): Access.ADMINISTRATOR,
     ("DELETE", "/api/models/{model_id}"): Access.ADMINISTRATOR,
-    ("POST", "/api/api-keys"): Access.ADMINISTRATOR,
-    ("GET", "/api/api-keys"): Access.ADMINISTRATOR,
-    ("GET", "/api/api-keys/provider/{provider}"): Access.ADMINISTRATOR,
-    ("GET", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/api-keys"): Access.USER,
+    ("GET", "/api/api-keys"): Access.USER,
+    ("GET", "/api/api-keys/provider/{provider}"): Access.USER,
+    ("GET", "/api/api-keys/{key_id}"): Access.USER,
     ("GET", "/api/api-keys/{key_id}/decrypt"): Access.INTERNAL,
-    ("POST", "/api/api-keys/{key_id}/validate"): Access.ADMINISTRATOR,
-    ("PUT", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
-    ("DELETE", "/api/api-keys/{key_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/api-keys/{key_id}/validate"): Access.USER,
+    ("POST", "/api/api-keys/{key_id}/rotate"): Access.USER,
+    ("GET", "/api/api-keys/{key_id}/rotation"): Access.USER,
+    ("PUT", "/api/api-keys/{key_id}/rotation-policy"): Access.USER,
+    ("PUT", "/api/api-keys/{key_id}"): Access.USER,
+    ("GET", "/api/audit"): Access.AUDITOR,
+    ("GET", "/api/api-keys/{key_id}/audit"): Access.AUDITOR,
+    ("POST", "/api/tokens"): Access.ADMINISTRATOR,
+    ("GET", "/api/tokens"): Access.USER,
+    ("DELETE", "/api/tokens/{token_id}"): Access.USER,
+    ("DELETE", "/api/api-keys/{key_id}"): Access.USER,
+    ("POST", "/api/api-keys/{key_id}/shares"): Access.USER,
+    ("GET", "/api/api-keys/{key_id}/shares"): Access.USER,
+    ("DELETE", "/api/api-keys/{key_id}/shares/{share_id}"): Access.USER,
+    ("POST", "/api/provider-admin-credentials"): Access.ADMINISTRATOR,
+    ("GET", "/api/provider-admin-credentials"): Access.ADMINISTRATOR,
+    ("DELETE", "/api/provider-admin-credentials/{credential_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("PUT", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("DELETE", "/api/webhooks/{webhook_id}"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks/{webhook_id}/rotate-secret"): Access.ADMINISTRATOR,
+    ("POST", "/api/webhooks/{webhook_id}/test"): Access.ADMINISTRATOR,
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): Access.ADMINISTRATOR,
 }
 
 PRINCIPALS: dict[str, dict[str, str]] = {
@@ -60,7 +82,9 @@ PRINCIPALS: dict[str, dict[str, str]] = {
 #: Who is stopped with which status; everybody else passes.
 STOPPED: dict[Access, dict[str, int]] = {
     Access.OPEN: {},
+    Access.USER: {"nobody": 401},
     Access.SERVICE: {"nobody": 401},
+    Access.AUDITOR: {"nobody": 401, "internal": 403},
     Access.ADMINISTRATOR: {"nobody": 401, "internal": 403},
     Access.INTERNAL: {"nobody": 401, "administrator": 401},
 }
@@ -96,6 +120,10 @@ async def test_each_principal_gets_what_the_table_says(
         .replace("{file}", "swagger-ui.css")
         .replace("{model_id}", str(uuid7()))
         .replace("{key_id}", str(uuid7()))
+        .replace("{token_id}", str(uuid7()))
+        .replace("{share_id}", str(uuid7()))
+        .replace("{credential_id}", str(uuid7()))
+        .replace("{webhook_id}", str(uuid7()))
     )
     answer = await anonymous.request(method, concrete, headers=PRINCIPALS[principal])
     expected = STOPPED[access] | ({} if access is Access.OPEN else WRONG)

@@ -33,7 +33,7 @@ async def test_an_unknown_route_and_a_wrong_method_have_the_one_shape(
     wrong = await client.patch("/api/models", json={})
     assert_problem(wrong, 405, "/api/models")
     assert wrong.headers["allow"] == "GET, HEAD, POST"
-    one = await client.post("/api/api-keys/01890000-0000-7000-8000-000000000000")
+    one = await client.post("/api/models/01890000-0000-7000-8000-000000000000")
     assert one.headers["allow"] == "DELETE, GET, HEAD, PUT"
 
 
@@ -106,9 +106,9 @@ async def test_an_unexpected_error_is_a_500_without_detail(
     async def fail(*_: object) -> None:
         raise RuntimeError("secret detail sk-proj-0123456789abcdef")
 
-    monkeypatch.setattr(type(service.keys), "get", fail)
-    answer = await client.get("/api/api-keys/01890000-0000-7000-8000-000000000000")
-    assert_problem(answer, 500, "/api/api-keys/01890000-0000-7000-8000-000000000000")
+    monkeypatch.setattr(type(service.models), "get", fail)
+    answer = await client.get("/api/models/01890000-0000-7000-8000-000000000000")
+    assert_problem(answer, 500, "/api/models/01890000-0000-7000-8000-000000000000")
     assert answer.json()["message"] == "Internal server error"
     assert "detail" not in answer.text
 
@@ -121,7 +121,7 @@ async def test_health_metrics_and_documentation(
     ready = await anonymous.get("/api/health/ready")
     assert ready.status_code == 200
     assert set(ready.json()["checks"].values()) == {"ok"}
-    assert ready.json()["checks"].keys() == {"database", "migrations", "keyring"}
+    assert ready.json()["checks"].keys() == {"database", "migrations", "keyring", "audit"}
     metrics = (await client.get("/metrics")).text
     assert 'http_route="/api/health"' in metrics
     document = (await client.get("/api/openapi.json")).json()

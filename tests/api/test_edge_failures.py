@@ -19,12 +19,12 @@ async def test_an_unexpected_sql_error_is_a_500_and_its_place_is_logged(
         async with database.single() as connection:
             await connection.execute(text("SELECT nonsense_column"))
 
-    monkeypatch.setattr(type(service.keys), "get", fail)
+    monkeypatch.setattr(type(service.models), "get", fail)
     with capture_logs() as logged:
-        answer = await client.get("/api/api-keys/01890000-0000-7000-8000-000000000000")
+        answer = await client.get("/api/models/01890000-0000-7000-8000-000000000000")
     assert answer.status_code == 500
     assert "nonsense" not in answer.text
     (entry,) = [entry for entry in logged if entry["event"] == "unexpected error"]
     assert entry["error_type"] == "ProgrammingError"
-    assert "model_service.keys.api" in entry["where"]
+    assert "model_service.catalog.api" in entry["where"]
     assert "nonsense" not in str(entry)

@@ -4,7 +4,7 @@ Mostly of a service whose outside is made up, so that it can fail to order; at t
 whole service, with the stand-ins for providers.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -14,6 +14,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from model_service.catalog.api import router
+from model_service.catalog.domain import ActiveKey
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
@@ -22,11 +23,13 @@ from model_service.http import problem
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import Edge
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import KeyRefused, ProviderUnreachable, UpstreamTimeout
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, SystemClock
 from model_service.sandbox.server import Sandbox
+from tests.fakes import RecordingTrail
 
 TOKEN = "test-administrator-94c1f07d"
 SANDBOX_KEY = "sk-sandbox-0123456789abcdef"
@@ -43,6 +46,8 @@ class MadeUpKey:
     key_version: int = 1
     is_valid: bool = True
     endpoint: str | None = None
+    share_id: UUID | None = None
+    models: Collection[str] | None = None
 
 
 @dataclass
@@ -53,10 +58,15 @@ class Outside:
     failure: Exception | None = None
     asked: int = 0
 
-    async def find_active(self, user_id: str, provider: Provider) -> MadeUpKey | None:
+    async def find_to_use(self, user_id: str, provider: Provider) -> MadeUpKey | None:
         return self.key if user_id == "u" else None
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
+    async def find_to_reveal(
+        self, user_id: str, provider: Provider, model: str
+    ) -> MadeUpKey | None:
+        return await self.find_to_use(user_id, provider)
+
+    async def reveal(self, held: ActiveKey, purpose: Purpose) -> Secret[str]:
         return Secret("the-value-of-the-key")
 
     async def list_models(
@@ -80,7 +90,15 @@ class Asking:
 @pytest_asyncio.fixture
 async def ask(database: Database) -> AsyncIterator[Asking]:
     outside = Outside()
-    models = ModelService(SqlModelStore(database), outside, outside, SystemClock(), PriceBook())
+    models = ModelService(
+        database,
+        SqlModelStore(database),
+        RecordingTrail(),
+        outside,
+        outside,
+        SystemClock(),
+        PriceBook(),
+    )
     app = FastAPI(openapi_url=None)
     app.state.authenticator = Authenticator(
         Credentials.of(

@@ -56,16 +56,16 @@ def listen(port: int) -> socket.socket:
 
 @pytest.fixture
 def base_port() -> int:
-    """A port after which five others are free."""
-    for base in range(21000, 29000, 6):
+    """A port after which seven others are free."""
+    for base in range(21000, 29000, 8):
         try:
             with contextlib.ExitStack() as stack:
-                for offset in range(1, 6):
+                for offset in range(1, 8):
                     stack.enter_context(listen(base + offset))
         except OSError:
             continue  # somebody else's
         return base
-    raise AssertionError("no five free ports in a row")
+    raise AssertionError("no seven free ports in a row")
 
 
 def question(stand_in: StandIn, key: str) -> httpx.Request:
@@ -226,8 +226,8 @@ async def test_a_client_that_gives_up_on_silence_ends_the_request(sandbox: Sandb
 
 async def test_a_fixed_base_port_gives_fixed_ports_on_loopback(base_port: int) -> None:
     async with serve(base_port=base_port) as sandbox:
-        origins = [stand_in.origin for stand_in in sandbox.stand_ins]
-    assert origins == [f"http://127.0.0.1:{base_port + offset}" for offset in range(1, 6)]
+        origins = [stand_in.origin for stand_in in sandbox.everything]
+    assert origins == [f"http://127.0.0.1:{base_port + offset}" for offset in range(1, 8)]
 
 
 async def test_a_taken_port_is_a_startup_fault_that_frees_the_others(base_port: int) -> None:

@@ -136,7 +136,8 @@ async def test_missing_privileges_are_named(database: Database) -> None:
         lambda: doctor_database.privileges(database),
     )
     assert finding.state is State.FAIL
-    assert "pg_read_all_data lacks privileges on api_keys (" in finding.message
+    assert finding.message.startswith("the user pg_read_all_data lacks privileges on ")
+    assert "api_keys (INSERT, UPDATE, DELETE)" in finding.message
     assert "SELECT" not in finding.message
 
 

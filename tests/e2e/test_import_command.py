@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_service.app import Service
+from model_service.kernel.audit import Purpose
 from model_service.kernel.secret import Secret
 from model_service.keys.domain import KeyFilter
 from model_service.settings import Settings
@@ -54,7 +55,7 @@ async def test_an_import_reports_what_it_did_and_shows_no_secret(
     for secret in (VALUE, "with-a-space", "hunter2", SECRET.reveal(), sealed(VALUE)):
         assert secret not in everything
     (key,) = await service.keys.list(KeyFilter(), None)
-    assert (await service.keys.reveal(key.id)).reveal() == VALUE
+    assert (await service.keys.reveal(key.id, Purpose.DECRYPT)).reveal() == VALUE
 
 
 async def test_an_import_that_was_killed_is_finished_by_the_next(

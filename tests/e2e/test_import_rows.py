@@ -17,6 +17,7 @@ from model_service.cli import import_report
 from model_service.cli.earlier_rows import stable_id
 from model_service.cli.import_report import LeftOut, Outcome, Report
 from model_service.db.tables import api_keys, models
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
@@ -35,7 +36,7 @@ def shown(report: Report) -> str:
 
 
 async def count(service: Service) -> tuple[int, int]:
-    stats = await service.models.stats()
+    stats = await service.models.stats(ModelFilter())
     return stats.total, await service.keys.count(KeyFilter())
 
 
@@ -103,7 +104,7 @@ async def test_a_key_keeps_its_id_history_and_value(
     assert key.last_used_at == THEN + timedelta(hours=1)
     assert key.expires_at == THEN + timedelta(days=36500)
     assert key.validated_at == THEN - timedelta(hours=1)
-    assert (await service.keys.reveal(key.id)).reveal() == VALUE
+    assert (await service.keys.reveal(key.id, Purpose.DECRYPT)).reveal() == VALUE
 
 
 async def test_an_id_that_is_no_uuid_becomes_the_same_one_at_every_run(

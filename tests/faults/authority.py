@@ -37,8 +37,11 @@ class Authority:
 
     def client_context(self) -> ssl.SSLContext:
         """For a transport that trusts this authority and no other."""
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem())
+
+    def pem(self) -> str:
+        """Its own certificate."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def server_context(self, *hosts: str, expired: bool = False) -> ssl.SSLContext:
         """For a server with a certificate of these names and addresses."""

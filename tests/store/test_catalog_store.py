@@ -245,11 +245,11 @@ async def test_filters_combine(store: SqlModelStore, wanted: ModelFilter, names:
 
 
 async def test_the_statistics_count_what_is_there(store: SqlModelStore) -> None:
-    assert await store.stats() == ModelStats(0, 0, {}, None)
+    assert await store.stats(ModelFilter()) == ModelStats(0, 0, {}, None)
     await store.add(model("a"))
     await store.add(model("b", is_active=False))
     await store.add(model("c", provider=Provider.OLLAMA, is_default=True))
-    assert await store.stats() == ModelStats(
+    assert await store.stats(ModelFilter()) == ModelStats(
         total=3,
         active=2,
         by_provider={Provider.OPENAI: 2, Provider.OLLAMA: 1},

@@ -4,9 +4,9 @@ from typing import Annotated
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from model_service.catalog.domain import ModelFilter
+from model_service.catalog.domain import Model, ModelFilter
 from model_service.catalog.service import ModelService
 from model_service.catalog.wire import (
     AvailableView,
@@ -18,9 +18,11 @@ from model_service.catalog.wire import (
     StatsView,
     UserQuery,
 )
-from model_service.http.auth import Access, GuardedRoute, Principal, declare
+from model_service.http.auth import Access, AskedBy, GuardedRoute, Permission, Principal, declare
 from model_service.http.problem import documented
 from model_service.http.wire import NoQuery
+from model_service.kernel.acting import where_values_leave, whose
+from model_service.kernel.errors import Forbidden, NotFound
 from model_service.kernel.types import Provider
 
 
@@ -49,14 +51,16 @@ def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
         "",
         summary="List models: the default first, then the newest first",
         description="An array, or with any of page, pageSize and limit one page of it.",
-        responses=documented(400, 401, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 503),
+        openapi_extra=declare(Access.USER),
     )
-    async def list_models(query: Annotated[ListModels, Query()]) -> list[ModelView] | ModelPage:
-        page = query.asked()
+    async def list_models(
+        query: Annotated[ListModels, Query()], asker: AskedBy
+    ) -> list[ModelView] | ModelPage:
+        page, wanted = query.asked(), query.wanted(asker.scopes.models)
         if page is None:
-            return [ModelView.of(model) for model in await models.list_all(query.wanted())]
-        found, total = await models.list_page(query.wanted(), page)
+            return [ModelView.of(model) for model in await models.list_all(wanted)]
+        found, total = await models.list_page(wanted, page)
         return ModelPage(
             data=[ModelView.of(model) for model in found],
             total=total,
@@ -67,46 +71,50 @@ def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
     @routes.get(
         "/default",
         summary="The active default model",
-        responses=documented(400, 401, 404, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 404, 503),
+        openapi_extra=declare(Access.USER),
     )
-    async def get_default_model(_: Annotated[NoQuery, Query()]) -> ModelView:
-        return ModelView.of(await models.get_default())
+    async def get_default_model(_: Annotated[NoQuery, Query()], asker: AskedBy) -> ModelView:
+        return ModelView.of(_seen(asker, await models.get_default()))
 
     @routes.get(
         "/stats",
         summary="How many models there are",
-        responses=documented(400, 401, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 503),
+        openapi_extra=declare(Access.USER),
     )
-    async def get_model_stats(_: Annotated[NoQuery, Query()]) -> StatsView:
-        return StatsView.of(await models.stats())
+    async def get_model_stats(_: Annotated[NoQuery, Query()], asker: AskedBy) -> StatsView:
+        return StatsView.of(await models.stats(ModelFilter(names=asker.scopes.models)))
 
 
 def _add_provider_routes(routes: APIRouter, models: ModelService) -> None:
     @routes.get(
         "/provider/{provider}",
         summary="List the models of one provider",
-        responses=documented(400, 401, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 503),
+        openapi_extra=declare(Access.USER),
     )
     async def list_models_of_provider(
-        provider: Provider, _: Annotated[NoQuery, Query()]
+        provider: Provider, _: Annotated[NoQuery, Query()], asker: AskedBy
     ) -> list[ModelView]:
-        found = await models.list_all(ModelFilter(provider=provider))
+        wanted = ModelFilter(provider=provider, names=asker.scopes.models)
+        found = await models.list_all(wanted)
         return [ModelView.of(model) for model in found]
 
     @routes.get(
         "/providers/{provider}/available-models",
         summary="What a provider offers to a user's key, by name",
         description="Asked live and remembered for five minutes. Needs userId, save for OLLAMA.",
-        responses=documented(400, 401, 404, 409, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 404, 409, 503),
+        openapi_extra=declare(Access.USER),
     )
     async def list_available_models(
-        provider: Provider, query: Annotated[UserQuery, Query()]
+        provider: Provider, query: Annotated[UserQuery, Query()], asker: AskedBy
     ) -> list[AvailableView]:
-        offered = await models.available(provider, query.user_id)
+        # OLLAMA asks for no key, so a service need not say whose it would be.
+        keyless = provider is Provider.OLLAMA and query.user_id is None
+        user_id = None if keyless else whose(asker, query.user_id)
+        offered = await models.available(provider, user_id)
         return [AvailableView.of(model) for model in offered]
 
 
@@ -118,15 +126,18 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
         description="With userId and a valid x-internal-secret the answer has one field more: "
         "apiKey, that user's active key for the provider, or null. Giving it counts as a use. "
         "Without the secret userId is ignored.",
-        responses=documented(400, 401, 404, 503),
-        openapi_extra=declare(Access.SERVICE),
+        responses=documented(400, 401, 403, 404, 503),
+        openapi_extra=declare(Access.USER),
     )
     async def get_model(
-        model_id: UUID, query: Annotated[UserQuery, Query()], request: Request
+        model_id: UUID, query: Annotated[UserQuery, Query()], asker: AskedBy
     ) -> Response | ModelView:
-        principal: Principal = request.scope["principal"]
-        if query.user_id is None or not principal.internal:
-            return ModelView.of(await models.get(model_id))
+        model = _seen(asker, await models.get(model_id))
+        if query.user_id is None or not asker.internal:
+            return ModelView.of(model)
+        if not asker.scopes.permit(Permission.KEYS_REVEAL):
+            raise Forbidden("The token's scopes do not allow this")
+        whose(where_values_leave(asker), query.user_id)
         model, key = await models.get_with_key(model_id, query.user_id)
         # Not a field of any type: a value that prints itself is made here and nowhere else.
         document = ModelView.of(model).model_dump(mode="json", by_alias=True)
@@ -158,3 +169,10 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
     )
     async def delete_model(model_id: UUID, _: Annotated[NoQuery, Query()]) -> None:
         await models.delete(model_id)
+
+
+def _seen(asker: Principal, model: Model) -> Model:
+    """The model, if the token may see it; else there is none."""
+    if not asker.scopes.allow_model(model.name):
+        raise NotFound("No such model")
+    return model

@@ -1,6 +1,6 @@
 """What a model is, and what the slice needs from outside."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
@@ -142,6 +143,7 @@ class ModelFilter:
     provider: Provider | None = None
     is_active: bool | None = None
     supports_streaming: bool | None = None
+    names: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ class ModelStore(Protocol):
         """One page in the same order, and how many models there are on all pages."""
         ...
 
-    async def stats(self) -> ModelStats:
+    async def stats(self, wanted: ModelFilter) -> ModelStats:
         """The counts, all of one moment."""
         ...
 
@@ -260,18 +262,34 @@ class ActiveKey(Protocol):
         """The endpoint that the key is for, where the provider has no common one."""
         ...
 
+    @property
+    def share_id(self) -> UUID | None:
+        """The grant by which the user has it; None for its own."""
+        ...
+
+    @property
+    def models(self) -> Collection[str] | None:
+        """The names of the models that the user may use it for; None for all."""
+        ...
+
 
 class ProviderKeys(Protocol):
     """The users' keys, as far as models concern them."""
 
-    async def find_active(self, user_id: str, provider: Provider) -> ActiveKey | None:
-        """The user's best active key for a provider; decrypts nothing."""
+    async def find_to_use(self, user_id: str, provider: Provider) -> ActiveKey | None:
+        """The user's best active key for a provider, own or shared, whose value stays inside."""
         ...
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
-        """The key's value; counted as a use before it is given.
+    async def find_to_reveal(
+        self, user_id: str, provider: Provider, model: str
+    ) -> ActiveKey | None:
+        """The user's best active key for a provider whose value may be given out for the model."""
+        ...
 
-        Raises `NotFound` or `KeyInactive` when it went away meanwhile.
+    async def reveal(self, held: ActiveKey, purpose: Purpose) -> Secret[str]:
+        """The key's value; recorded and counted as a use before it is given.
+
+        Raises `NotFound`, `KeyInactive` or `Forbidden` when it went away meanwhile.
         """
         ...
 

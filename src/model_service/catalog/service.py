@@ -22,11 +22,13 @@ from model_service.catalog.domain import (
     ProviderKeys,
 )
 from model_service.catalog.listings import Listing, Listings, Question
+from model_service.kernel.audit import AuditEvent, AuditTrail, Purpose
 from model_service.kernel.errors import (
     Conflict,
     ConnectFailed,
     EgressRefused,
     FieldFault,
+    Forbidden,
     InvalidInput,
     KeyInactive,
     KeyRefused,
@@ -38,6 +40,7 @@ from model_service.kernel.errors import (
 from model_service.kernel.provider import OfferedModel, Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Page, Provider, uuid7
+from model_service.kernel.unit import Transactions
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +61,18 @@ class ModelService:
 
     def __init__(
         self,
+        transactions: Transactions,
         store: ModelStore,
+        trail: AuditTrail,
         keys: ProviderKeys,
         lister: ModelLister,
         clock: Clock,
         book: ModelBook,
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
+        self._transactions = transactions
         self._store = store
+        self._trail = trail
         self._keys = keys
         self._lister = lister
         self._clock = clock
@@ -79,10 +86,13 @@ class ModelService:
         Raises:
             InvalidInput: its fields do not fit together.
             AlreadyExists: its name is taken.
+            AuditUnavailable: it cannot be recorded, so it is not stored.
         """
         new = await self._described_by_book(new)
         model = Model.register(new, id=self._new_id(), now=self._clock.now())
-        stored = await self._store.add(model)
+        async with self._transactions.transaction():
+            stored = await self._store.add(model)
+            await self._trail.record(_event("model.create", stored))
         log.info("model created", model_id=str(stored.id), provider=stored.provider.value)
         return stored
 
@@ -95,8 +105,13 @@ class ModelService:
         Raises:
             InvalidInput: its fields do not fit together.
             AlreadyExists: its id or name is taken.
+            AuditUnavailable: it cannot be recorded, so it is not stored.
         """
-        return await self._store.adopt(await self._described_by_book(model))
+        described = await self._described_by_book(model)
+        async with self._transactions.transaction():
+            stored = await self._store.adopt(described)
+            await self._trail.record(_event("model.create", stored, purpose=Purpose.IMPORT))
+        return stored
 
     async def get(self, model_id: UUID) -> Model:
         """One model.
@@ -107,18 +122,20 @@ class ModelService:
         return _found(await self._store.get(model_id))
 
     async def get_with_key(self, model_id: UUID, user_id: str) -> tuple[Model, Secret[str] | None]:
-        """One model, and the user's active key for its provider, counted as a use; None for none.
+        """One model, and the value of the user's active key for its provider; None for none.
+
+        The key is the user's own or one whose value is granted to it, and counted as a use.
 
         Raises:
             NotFound: there is no such model.
         """
         model = await self.get(model_id)
-        key = await self._keys.find_active(user_id, model.provider)
+        key = await self._keys.find_to_reveal(user_id, model.provider, model.name)
         if key is None:
             return model, None
         try:
-            return model, await self._keys.reveal(key.id)
-        except (NotFound, KeyInactive):
+            return model, await self._keys.reveal(key, Purpose.MODEL)
+        except (NotFound, KeyInactive, Forbidden):
             return model, None  # it went away between the two questions
 
     async def get_default(self) -> Model:
@@ -149,9 +166,9 @@ class ModelService:
         """One page in the same order, and how many models there are on all pages."""
         return await self._store.list_page(wanted, page)
 
-    async def stats(self) -> ModelStats:
+    async def stats(self, wanted: ModelFilter) -> ModelStats:
         """How many models there are."""
-        return await self._store.stats()
+        return await self._store.stats(wanted)
 
     async def update(self, model_id: UUID, changes: ModelChanges) -> Model:
         """Change some fields; those not given keep what somebody else may just have set.
@@ -160,18 +177,22 @@ class ModelService:
             NotFound: there is no such model.
             InvalidInput: the fields would no longer fit together.
             AlreadyExists: the new name is taken.
+            AuditUnavailable: it cannot be recorded, so nothing is changed.
         """
         given = changes.given()
         if not given:
             return await self.get(model_id)
         await self._book.load()
-        changed = await self._store.update(
-            model_id,
-            lambda stored: self._completed(changes, stored),
-            now=self._clock.now(),
-            claims_default=changes.is_default is True,
-        )
-        found = _found(changed)
+        async with self._transactions.transaction():
+            changed = await self._store.update(
+                model_id,
+                lambda stored: self._completed(changes, stored),
+                now=self._clock.now(),
+                claims_default=changes.is_default is True,
+            )
+            found = _found(changed)
+            fields = ",".join(sorted(given))
+            await self._trail.record(_event("model.update", found, reason=fields))
         log.info("model changed", model_id=str(model_id))
         return found
 
@@ -180,13 +201,19 @@ class ModelService:
 
         Raises:
             NotFound: there is none.
+            AuditUnavailable: it cannot be recorded, so the model stays.
         """
-        if not await self._store.delete(model_id):
-            raise NotFound("No such model")
+        async with self._transactions.transaction():
+            model = await self.get(model_id)
+            if not await self._store.delete(model_id):
+                raise NotFound("No such model")
+            await self._trail.record(_event("model.delete", model))
         log.info("model deleted", model_id=str(model_id))
 
     async def available(self, provider: Provider, user_id: str | None) -> Listing:
         """What the provider offers to the user's key, by name; at most five minutes old.
+
+        By a grant that is limited to models the user sees what is behind these alone.
 
         Raises:
             InvalidInput: no user is named, though the provider wants a key.
@@ -201,12 +228,17 @@ class ModelService:
             )
         if user_id is None:
             raise InvalidInput(errors=[FieldFault("userId", "is required for this provider")])
-        key = await self._keys.find_active(user_id, provider)
+        key = await self._keys.find_to_use(user_id, provider)
         if key is None or not key.is_valid:
             raise _no_key(provider)
-        return await self._listings.answer(
+        listing = await self._listings.answer(
             Question(provider, key.id, key.key_version), lambda: self._ask_with(provider, key)
         )
+        if key.models is None:
+            return listing
+        wanted = ModelFilter(provider=provider, names=frozenset(key.models))
+        granted = {model.model_id for model in await self.list_all(wanted)}
+        return tuple(model for model in listing if model.offered.id in granted)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -245,7 +277,7 @@ class ModelService:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
             raise Conflict(f"The key for provider '{provider}' has no metadata.endpoint to ask")
         try:
-            value = await self._keys.reveal(key.id)
+            value = await self._keys.reveal(key, Purpose.LISTING)
         except (NotFound, KeyInactive) as error:
             raise _no_key(provider) from error
         return await self._ask(provider, value, key.endpoint)
@@ -281,6 +313,18 @@ def _found(model: Model | None) -> Model:
     if model is None:
         raise NotFound("No such model")
     return model
+
+
+def _event(
+    what: str, model: Model, *, purpose: Purpose | None = None, reason: str | None = None
+) -> AuditEvent:
+    return AuditEvent(
+        type=what,
+        subject=f"model:{model.id}",
+        provider=model.provider.value,
+        purpose=None if purpose is None else purpose.value,
+        reason=reason,
+    )
 
 
 def _no_key(provider: Provider) -> NotFound:

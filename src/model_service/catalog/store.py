@@ -106,14 +106,15 @@ class SqlModelStore:
             counting = select(func.count()).select_from(models).where(_matching(wanted))
             return [], int(await connection.scalar(counting) or 0)
 
-    async def stats(self) -> ModelStats:
+    async def stats(self, wanted: ModelFilter) -> ModelStats:
         """The counts, all of one moment for they come from one statement."""
-        query = select(
+        counts = select(
             _m.provider,
             func.count().label("total"),
             func.count().filter(_m.is_active).label("active"),
             func.max(_m.name).filter(_m.is_default).label("default_name"),
-        ).group_by(_m.provider)
+        )
+        query = counts.where(_matching(wanted)).group_by(_m.provider)
         async with self._db.single() as connection:
             rows = (await connection.execute(query)).all()
         return ModelStats(
@@ -190,6 +191,8 @@ def _matching(wanted: ModelFilter) -> ColumnElement[bool]:
         conditions.append(_m.is_active.is_(wanted.is_active))
     if wanted.supports_streaming is not None:
         conditions.append(_m.supports_streaming.is_(wanted.supports_streaming))
+    if wanted.names is not None:
+        conditions.append(_m.name.in_(wanted.names))
     return and_(*conditions)
 
 

@@ -145,12 +145,13 @@ class ListModels(PageQuery):
     is_active: QueryFlag | None = None
     supports_streaming: QueryFlag | None = None
 
-    def wanted(self) -> ModelFilter:
-        """As the domain takes it."""
+    def wanted(self, names: frozenset[str] | None) -> ModelFilter:
+        """As the domain takes it; `names` are those that the caller may see, None for all."""
         return ModelFilter(
             provider=self.provider,
             is_active=self.is_active,
             supports_streaming=self.supports_streaming,
+            names=names,
         )
 
 

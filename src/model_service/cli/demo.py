@@ -51,7 +51,7 @@ def _sandbox(port: int) -> Iterator[dict[str, str]]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own module
     try:
         sandbox = Sandbox()
-        for offset, stand_in in enumerate(sandbox.stand_ins, start=1):
+        for offset, stand_in in enumerate(sandbox.everything, start=1):
             stand_in.origin = f"http://127.0.0.1:{port + offset}"
         _wait_for(f"{sandbox.openai.base_url}/models", process)
         yield sandbox.environment()

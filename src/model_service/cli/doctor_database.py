@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import ARRAY, Text, bindparam, text
 
-from model_service.app import open_vault
 from model_service.cli.findings import Finding, fail, ok, warn
+from model_service.custody import open_vault
 from model_service.db import tables
 from model_service.db.engine import create_engine, display_host
 from model_service.db.keyring import SqlKeyringStore
@@ -166,7 +166,7 @@ async def keyring(settings: Settings, database: Database) -> Finding:
         if keys_stored:
             return fail("keyring", "keys are stored, but the keyring they need is gone", backup)
         return ok("keyring", "none yet; the first `model-service serve` makes it")
-    if settings.encryption_secret is None:
+    if settings.encryption_secret is None and settings.key_wrapper == "scrypt":
         return fail(
             "keyring",
             "there is one, but not the ENCRYPTION_SECRET that opens it",

@@ -71,6 +71,8 @@ async def _serve(service: Service, listener: socket.socket, location: Location) 
     # which would hold up every request for tens of milliseconds each time.
     gc.collect()
     gc.freeze()
+    await service.watch.enter()
+    service.start()
     watch = asyncio.create_task(location.server.keep_running()) if location.server else None
     try:
         await make_server(service.app).serve(sockets=[listener])

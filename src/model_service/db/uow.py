@@ -1,15 +1,48 @@
 """Units of work: what is done in one transaction is done whole or not at all."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from model_service.db.engine import is_passing
-from model_service.kernel.errors import DatabaseUnavailable
+from model_service.kernel.errors import DatabaseUnavailable, ServiceError
+
+
+class Finale(Protocol):
+    """What a transaction ends with, after all its other work and right before the commit.
+
+    For work whose locks everybody needs: taken last, they are held for the shortest time,
+    and nobody who holds them waits for another lock.
+    """
+
+    @property
+    def seconds(self) -> float:
+        """How long it and the commit may take together."""
+        ...
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Do the work."""
+        ...
+
+    def failure(self, cause: BaseException) -> ServiceError:
+        """What to raise when the database fails, or does not answer, from here on."""
+        ...
+
+
+AnyFinale = TypeVar("AnyFinale", bound=Finale)
+
+
+@dataclass(slots=True)
+class _Unit:
+    connection: AsyncConnection
+    finale: Finale | None = None
 
 
 class Database:
@@ -22,7 +55,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._current: ContextVar[AsyncConnection | None] = ContextVar("transaction", default=None)
+        self._current: ContextVar[_Unit | None] = ContextVar("transaction", default=None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -30,23 +63,44 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database is away, busy or full; nothing is known to
-                have been stored.
+                have been stored. In a finale, what that calls its failure.
         """
         current = self._current.get()
         if current is not None:
-            yield current
+            yield current.connection
             return
+        finale: Finale | None = None
         try:
-            async with self._engine.begin() as connection:
-                token = self._current.set(connection)
+            # Without bound until the finale sets one: it must hold for the commit too.
+            async with asyncio.timeout(None) as bound, self._engine.begin() as connection:
+                unit = _Unit(connection)
+                token = self._current.set(unit)
                 try:
                     yield connection
                 finally:
                     self._current.reset(token)
+                finale = unit.finale
+                if finale is not None:
+                    bound.reschedule(asyncio.get_running_loop().time() + finale.seconds)
+                    await finale.run(connection)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if finale is not None:
+                raise finale.failure(error) from error
             if is_passing(error):
                 raise DatabaseUnavailable from error
             raise
+
+    def finale(self, make: Callable[[], AnyFinale]) -> AnyFinale | None:
+        """What the current transaction ends with, made when first asked for; None outside of one.
+
+        A transaction has one finale, so one part of the service alone may ask for it.
+        """
+        unit = self._current.get()
+        if unit is None:
+            return None
+        if unit.finale is None:
+            unit.finale = make()
+        return unit.finale  # type: ignore[return-value]
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
@@ -59,7 +113,7 @@ class Database:
         """
         current = self._current.get()
         if current is not None:
-            yield current
+            yield current.connection
             return
         try:
             async with self._autocommit.connect() as connection:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from model_service.http.auth import Access, GuardedRoute, declare
+from model_service.http.auth import Access, GuardedRoute, Permission, declare
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -54,7 +54,7 @@ class _File(StrEnum):
 def documentation(app: FastAPI, *, version: str) -> APIRouter:
     """The routes that show the OpenAPI document, as JSON and as a page."""
     routes = APIRouter(route_class=GuardedRoute, include_in_schema=False)
-    guarded = declare(Access.SERVICE)
+    guarded = declare(Access.SERVICE, Permission.OPERATIONS_READ)
 
     @routes.get("/api/openapi.json", summary="The OpenAPI document", openapi_extra=guarded)
     async def document() -> JSONResponse:
@@ -91,12 +91,21 @@ def openapi(app: FastAPI, *, version: str) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             operation.get("responses", {}).pop("422", None)
-            operation["security"] = _SECURITY[Access(operation["x-access"])]
+            access = Access(operation["x-access"])
+            operation["security"] = _SECURITY[access]
+            if access is not Access.OPEN:
+                # Who failed to authenticate too often is told to wait, whatever the route.
+                operation["responses"].setdefault("429", operation["responses"]["401"])
     components = document.setdefault("components", {})
     for name in ("HTTPValidationError", "ValidationError"):
         components.get("schemas", {}).pop(name, None)
     components["securitySchemes"] = {
-        "administrator": {"type": "http", "scheme": "bearer"},
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An access token or the ADMIN_TOKEN; x-api-key, x-goog-api-key and"
+            " api-key carry it as well.",
+        },
         "internal": {"type": "apiKey", "in": "header", "name": "x-internal-secret"},
     }
     return document
@@ -104,9 +113,11 @@ def openapi(app: FastAPI, *, version: str) -> dict[str, Any]:
 
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.OPEN: [],
-    Access.SERVICE: [{"administrator": []}, {"internal": []}],
-    Access.ADMINISTRATOR: [{"administrator": []}],
+    Access.USER: [{"token": []}, {"internal": []}],
+    Access.SERVICE: [{"token": []}, {"internal": []}],
+    Access.ADMINISTRATOR: [{"token": []}],
     Access.INTERNAL: [{"internal": []}],
+    Access.AUDITOR: [{"token": []}],
 }
 
 

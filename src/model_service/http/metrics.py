@@ -1,6 +1,7 @@
 """Prometheus metrics, under the names of the OpenTelemetry HTTP conventions where one exists."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -48,6 +49,25 @@ class Metrics:
             ("provider", "verdict"),
             registry=self._registry,
         )
+        self.term_seals = Gauge(
+            "model_service_keyring_term_seals",
+            "Records ever sealed under a term of the keyring that still has a key",
+            ("term",),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        self.resealed = Counter(
+            "model_service_records_resealed",
+            "Records moved to the active term of the keyring, by table",
+            ("table",),
+            registry=self._registry,
+        )
+        self.webhook_attempts = Counter(
+            "model_service_webhook_attempts",
+            "Events sent to webhooks, by what came of it",
+            ("outcome",),
+            registry=self._registry,
+        )
         info = Gauge(
             "model_service_info",
             "Always 1; the label tells the version",
@@ -56,6 +76,11 @@ class Metrics:
             multiprocess_mode="max",
         )
         info.labels(version).set(1)
+
+    def note_seals(self, seals: Mapping[int, int]) -> None:
+        """Take over how many records were sealed under each term."""
+        for term, count in seals.items():
+            self.term_seals.labels(str(term)).set(count)
 
     def expose(self) -> bytes:
         """All meters as text, summed over the worker processes when there are several."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
-from model_service.http.auth import Access, GuardedRoute, declare
+from model_service.http.auth import Access, GuardedRoute, Permission, declare
 from model_service.http.metrics import CONTENT_TYPE, Metrics
 from model_service.http.problem import documented
 from model_service.http.wire import ResponseModel, format_moment
@@ -16,8 +16,11 @@ from model_service.kernel.errors import ServiceError
 #: Seconds a dependency has to show that it is ready.
 READY_TIMEOUT = 2.0
 
-Check = Callable[[], Awaitable[None]]
-"""Returns when a dependency is ready; raises `ServiceError` when it is not."""
+Check = Callable[[], Awaitable[str | None]]
+"""Returns when a dependency is ready; raises `ServiceError` when it is not.
+
+What is ready, yet wants an operator's attention, returns a fixed word that says why.
+"""
 
 
 class Health(ResponseModel):
@@ -58,8 +61,9 @@ def router(*, version: str, checks: Mapping[str, Check], metrics: Metrics) -> AP
         openapi_extra=declare(Access.OPEN),
     )
     async def ready() -> JSONResponse:
-        states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
-        is_ready = all(state == "ok" for state in states.values())
+        found = await asyncio.gather(*map(_state, checks.values()))
+        is_ready = all(passes for passes, _ in found)
+        states = dict(zip(checks, (word for _, word in found), strict=True))
         answer = Readiness(
             status="ok" if is_ready else "unavailable", timestamp=_timestamp(), checks=states
         )
@@ -70,8 +74,8 @@ def router(*, version: str, checks: Mapping[str, Check], metrics: Metrics) -> AP
         "/metrics",
         response_class=Response,
         summary="Prometheus metrics",
-        responses={200: {"content": {"text/plain": {}}}, **documented(401)},
-        openapi_extra=declare(Access.SERVICE),
+        responses={200: {"content": {"text/plain": {}}}, **documented(401, 403)},
+        openapi_extra=declare(Access.SERVICE, Permission.OPERATIONS_READ),
     )
     async def expose() -> Response:
         return Response(metrics.expose(), media_type=CONTENT_TYPE)
@@ -79,15 +83,16 @@ def router(*, version: str, checks: Mapping[str, Check], metrics: Metrics) -> AP
     return routes
 
 
-async def _state(check: Check) -> str:
+async def _state(check: Check) -> tuple[bool, str]:
+    """Whether a dependency is ready, and its state in a word."""
     try:
         async with asyncio.timeout(READY_TIMEOUT):
-            await check()
+            word = await check()
     except TimeoutError:
-        return "timeout"
+        return False, "timeout"
     except ServiceError as error:
-        return error.code
-    return "ok"
+        return False, error.code
+    return True, word or "ok"
 
 
 def _timestamp() -> str:

@@ -21,12 +21,29 @@ class Decision(StrEnum):
     DENY = "deny"
 
 
+class Purpose(StrEnum):
+    """What a key's value is wanted for."""
+
+    DECRYPT = "decrypt"
+    """Given out by itself."""
+    MODEL = "model"
+    """Given out with the model it is for."""
+    LISTING = "listing"
+    """Sent to its provider, to ask which models it offers."""
+    VALIDATE = "validate"
+    """Sent to its provider, to ask whether it takes it."""
+    IMPORT = "import"
+    """Taken over from the earlier service."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
     """One thing that happened. Never a key, a prompt or a query string.
 
     `type` is dotted, as `key.reveal`, `token.create`, `auth.failure`; `subject` names what it
-    was done to, as `key:<id>`. `caller` None means the current one.
+    was done to, as `key:<id>`. `caller` None means the current one. Whoever stores a key's
+    ciphertext, whether a new one or an old one sealed anew, gives its SHA-256 and its term with
+    the subject `key:<id>`: `audit verify` takes a ciphertext it finds no record of for a forgery.
     """
 
     type: str

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 class Caller:
     """The author of a request, as the audit trail names it.
 
-    `actor` is `administrator`, `service:<token id>`, `user:<user id>`, `internal`,
-    `anonymous`, or `system` for what the service does by itself. `on_behalf_of` is the user
-    a service acts for. `client` is the peer's address.
+    `actor` is `administrator:<token id>`, `administrator` for the bootstrap token,
+    `service:<token id>`, `user:<user id>`, `internal`, `anonymous`, `operator:<account>@<host>`
+    for commands, or `system` for what the service does by itself. `on_behalf_of` is the user
+    a service or an administrator named. `client` is the peer's address.
     """
 
     actor: str

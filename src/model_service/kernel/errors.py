@@ -13,19 +13,22 @@ drawing with the classes.
     │   ├── AlreadyExists
     │   ├── ChangedMeanwhile
     │   ├── KeyInactive
-    │   └── KeyRefused
+    │   ├── KeyRefused
+    │   └── AdministrationRefused
     ├── PayloadTooLarge
     ├── TooManyRequests
     ├── Unavailable
     │   ├── DatabaseUnavailable
     │   ├── AuditUnavailable
-    │   └── ProviderUnreachable
+    │   ├── ProviderUnreachable
+    │   └── WrappingUnavailable
     ├── VaultError
     │   ├── IntegrityFailure
     │   ├── KeyringMissing
     │   ├── KeyringCorrupt
     │   ├── SecretMismatch
     │   └── SelfTestFailure
+    ├── AuditBroken
     ├── UpstreamError
     │   ├── EgressRefused
     │   ├── ConnectFailed
@@ -119,6 +122,12 @@ class KeyRefused(Conflict):
     code = "key_refused"
 
 
+class AdministrationRefused(Conflict):
+    """The provider's administration API refuses"""
+
+    code = "administration_refused"
+
+
 class PayloadTooLarge(ServiceError):
     """The request body is larger than 1 MiB"""
 
@@ -165,6 +174,12 @@ class ProviderUnreachable(Unavailable):
     code = "provider_unreachable"
 
 
+class WrappingUnavailable(Unavailable):
+    """The service that keeps the keyring's wrapping key cannot be asked right now"""
+
+    code = "wrapping_unavailable"
+
+
 class VaultError(ServiceError):
     """The vault cannot do its work"""
 
@@ -189,6 +204,15 @@ class SecretMismatch(VaultError):
 
 class SelfTestFailure(VaultError):
     """The cryptography library fails its known-answer self-test"""
+
+
+class AuditBroken(ServiceError):
+    """The audit trail is not as it was written"""
+
+    def __init__(self, seq: int = 0, what: str = "") -> None:
+        """`seq` is the number of the first record, or place of one, that is wrong; `what` how."""
+        super().__init__(what and f"audit record {seq}: {what}")
+        self.seq = seq
 
 
 class UpstreamError(ServiceError):

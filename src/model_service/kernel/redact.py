@@ -17,6 +17,7 @@ _SHAPES = re.compile(
       sk-[A-Za-z0-9_\-]{8,}                    # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-)
     | AIza[0-9A-Za-z_\-]{20,}                  # Google
     | msk_[A-Za-z0-9_\-]{8,}                   # ours
+    | whsec_[A-Za-z0-9+/=]{16,}                # ours, of webhooks
     | (?:gsk|xai|tgp|fw|hf)[_-][A-Za-z0-9_\-]{16,}  # Groq, xAI, Together, Fireworks, Hugging Face
     | (?i:bearer|basic)\s+[A-Za-z0-9._~+/=\-]{8,}
     | (?<=://)[^/\s@]+(?=@)                    # user and password of a URL

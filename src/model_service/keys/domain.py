@@ -166,6 +166,11 @@ class ProviderGate(Protocol):
         ...
 
 
+def audit_subject(key_id: UUID) -> str:
+    """How the audit trail names a key."""
+    return f"key:{key_id}"
+
+
 def check_value(provider: Provider, value: Secret[str]) -> None:
     """Refuse key values that could not be a key or could break out of a header.
 

@@ -1,23 +1,36 @@
-"""Giving key values out: counted durably first, many at once.
+"""Giving key values out: recorded and counted durably first, many at once.
 
-Requests that arrive while a batch is under way form the next batch. One batch is two
-statements whatever its size: read the ciphertexts, then, once they have opened, count the
-uses and make sure that each key is still usable. A lone request waits for nobody.
+Requests that arrive while a batch is under way form the next batch. One batch is one question
+and one transaction whatever its size: read the ciphertexts, then, once they have opened, count
+the uses, make sure that each key is still usable, and record each request, also those that get
+nothing. A lone request waits for nobody.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from model_service.kernel.errors import KeyInactive, NotFound
+from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Purpose
+from model_service.kernel.caller import Caller, current_caller
+from model_service.kernel.errors import (
+    AuditUnavailable,
+    IntegrityFailure,
+    KeyInactive,
+    NotFound,
+    ServiceError,
+)
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock
-from model_service.keys.domain import KeyStore, SealedKey, Use
+from model_service.kernel.unit import Transactions
+from model_service.keys.domain import KeyStore, SealedKey, Use, audit_subject
 
 #: Most reveals in one batch; keeps the event loop's share of decryption near a millisecond.
 MAX_BATCH = 128
+
+Outcome = Secret[str] | ServiceError
+"""What becomes of asking for a key: its value, or why it stays in."""
 
 
 class Opener(Protocol):
@@ -28,12 +41,23 @@ class Opener(Protocol):
         ...
 
 
+class _Request(NamedTuple):
+    """Somebody who wants a value. The batch runs in a task of its own, which is nobody's."""
+
+    key_id: UUID
+    purpose: Purpose
+    caller: Caller
+    answer: asyncio.Future[Secret[str]]
+
+
 class RevealDesk:
     """Where key values are asked for."""
 
     def __init__(
         self,
         store: KeyStore,
+        transactions: Transactions,
+        trail: AuditTrail,
         opener: Opener,
         clock: Clock,
         on_reveal: Callable[[str], None],
@@ -41,24 +65,27 @@ class RevealDesk:
     ) -> None:
         """`on_reveal` hears of each value given out, `on_failure` of each that did not open."""
         self._store = store
+        self._transactions = transactions
+        self._trail = trail
         self._open = opener
         self._clock = clock
         self._on_reveal = on_reveal
         self._on_failure = on_failure
-        self._waiting: list[tuple[UUID, asyncio.Future[Secret[str]]]] = []
+        self._waiting: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
-        """The key's value, its use counted.
+    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
+        """The key's value, its use recorded and counted.
 
         Raises:
             NotFound: there is no such key.
             KeyInactive: it is inactive or expired.
             IntegrityFailure: what is stored does not open.
+            AuditUnavailable: it cannot be recorded; the value stays in.
             DatabaseUnavailable: the use cannot be counted; the value stays in.
         """
         answer: asyncio.Future[Secret[str]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key_id, answer))
+        self._waiting.append(_Request(key_id, purpose, current_caller(), answer))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._serve())
         return await answer
@@ -71,50 +98,110 @@ class RevealDesk:
     async def _serve(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            wanted = [(key_id, answer) for key_id, answer in batch if not answer.done()]
+            wanted = [request for request in batch if not request.answer.done()]
             if not wanted:
                 continue
             try:
-                outcomes = await self._reveal_all(Counter(key_id for key_id, _ in wanted))
+                outcomes = await self._reveal_all(wanted)
             except Exception as error:  # noqa: BLE001 - handed to each caller, who handles it
-                outcomes = dict.fromkeys((key_id for key_id, _ in wanted), error)
-            for key_id, answer in wanted:
-                _settle(answer, outcomes[key_id])
+                if isinstance(error, AuditUnavailable):
+                    # Who came meanwhile has waited as long, and would now wait for the same.
+                    wanted += self._waiting
+                    self._waiting = []
+                _fail(wanted, error)
+            else:
+                _answer(wanted, outcomes)
 
-    async def _reveal_all(self, wanted: Counter[UUID]) -> dict[UUID, Secret[str] | Exception]:
-        outcomes: dict[UUID, Secret[str] | Exception] = dict.fromkeys(
-            wanted, NotFound("No such key")
-        )
-        now = self._clock.now()
-        uses = []
-        for sealed in await self._store.get_sealed(list(wanted)):
-            key = sealed.key
-            outcome = outcomes[key.id] = self._open_usable(sealed)
-            if isinstance(outcome, Secret):
-                uses.append(Use(key.id, key.key_version, wanted[key.id]))
-        if uses:
-            counted = await self._store.count_uses(uses, now)
-            for use in uses:
-                if use.key_id not in counted:
-                    outcomes[use.key_id] = KeyInactive()
+    async def _reveal_all(self, requests: Sequence[_Request]) -> Mapping[UUID, Outcome]:
+        wanted = Counter(request.key_id for request in requests)
+        found = {sealed.key.id: sealed for sealed in await self._store.get_sealed(list(wanted))}
+        outcomes: dict[UUID, Outcome] = dict.fromkeys(wanted, NotFound("No such key"))
+        outcomes |= {key_id: self._open_usable(sealed) for key_id, sealed in found.items()}
+        uses = [
+            Use(key_id, sealed.key.key_version, wanted[key_id])
+            for key_id, sealed in found.items()
+            if isinstance(outcomes[key_id], Secret)
+        ]
+        async with self._transactions.transaction():
+            if uses:
+                counted = await self._store.count_uses(uses, self._clock.now())
+                for use in uses:
+                    if use.key_id not in counted:
+                        outcomes[use.key_id] = KeyInactive()
+            await self._trail.record(*_events(requests, found, outcomes))
         return outcomes
 
-    def _open_usable(self, sealed: SealedKey) -> Secret[str] | Exception:
+    def _open_usable(self, sealed: SealedKey) -> Outcome:
+        if not sealed.key.is_usable(self._clock.now()):
+            return KeyInactive()
         try:
-            if not sealed.key.is_usable(self._clock.now()):
-                return KeyInactive()
             value = self._open(sealed)
-        except Exception as failure:  # noqa: BLE001 - one odd row must not hold up its whole batch
+        except IntegrityFailure as failure:
             self._on_failure(sealed.key.id)
             return failure
         self._on_reveal(value.reveal())
         return value
 
 
-def _settle(answer: asyncio.Future[Secret[str]], outcome: Secret[str] | Exception) -> None:
-    if answer.done():  # the caller has gone
-        return
-    if isinstance(outcome, Secret):
-        answer.set_result(outcome)
-    else:
-        answer.set_exception(outcome)
+def _events(
+    requests: Sequence[_Request],
+    found: Mapping[UUID, SealedKey],
+    outcomes: Mapping[UUID, Outcome],
+) -> list[AuditEvent]:
+    """One event for each request, and one more for each key that did not open."""
+    events = []
+    broken = set()
+    for key_id, purpose, caller, _ in requests:
+        outcome = outcomes[key_id]
+        is_broken = isinstance(outcome, IntegrityFailure)
+        subject = audit_subject(key_id)
+        provider = found[key_id].key.provider.value if key_id in found else None
+        if is_broken and key_id not in broken:
+            broken.add(key_id)
+            events.append(does_not_open(found[key_id], caller))
+        events.append(
+            AuditEvent(
+                type="key.reveal",
+                subject=subject,
+                provider=provider,
+                purpose=purpose.value,
+                caller=caller,
+                decision=Decision.ALLOW if isinstance(outcome, Secret) else Decision.DENY,
+                reason=None if isinstance(outcome, Secret) else reason(outcome),
+            )
+        )
+    return events
+
+
+def does_not_open(sealed: SealedKey, caller: Caller | None = None) -> AuditEvent:
+    """What is recorded of a stored key that does not open."""
+    return AuditEvent(
+        type="integrity.failure",
+        subject=audit_subject(sealed.key.id),
+        provider=sealed.key.provider.value,
+        decision=Decision.DENY,
+        reason="does_not_open",
+        caller=caller,
+    )
+
+
+def reason(error: ServiceError) -> str:
+    """Why something was refused, in a fixed word."""
+    return "does_not_open" if isinstance(error, IntegrityFailure) else error.code
+
+
+def _answer(requests: Sequence[_Request], outcomes: Mapping[UUID, Outcome]) -> None:
+    for request in requests:
+        outcome = outcomes[request.key_id]
+        if request.answer.done():  # the caller has gone
+            continue
+        if isinstance(outcome, Secret):
+            request.answer.set_result(outcome)
+        else:
+            request.answer.set_exception(outcome)
+
+
+def _fail(requests: Sequence[_Request], error: Exception) -> None:
+    for request in requests:
+        if not request.answer.done():
+            request.answer.set_exception(error)

@@ -7,17 +7,21 @@ from uuid import UUID
 
 import structlog
 
+from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Phase, Purpose
 from model_service.kernel.errors import (
     AlreadyExists,
     ChangedMeanwhile,
     FieldFault,
+    IntegrityFailure,
     InvalidInput,
     NotFound,
     ProviderUnreachable,
 )
+from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Page, Provider, uuid7
+from model_service.kernel.unit import Transactions
 from model_service.keys.domain import (
     ENDPOINT,
     UNCHECKED,
@@ -28,20 +32,21 @@ from model_service.keys.domain import (
     ProviderGate,
     ProviderKey,
     SealedKey,
+    audit_subject,
     check_value,
     endpoint_origin,
     key_prefix,
 )
-from model_service.keys.reveal import RevealDesk
-from model_service.vault.envelope import AssociatedData
+from model_service.keys.reveal import RevealDesk, does_not_open
+from model_service.keys.rotation_domain import announced
+from model_service.keys.verification import Verifier, unreachable
+from model_service.vault.envelope import AssociatedData, ciphertext_sha256, term_of
 from model_service.vault.keyring import Keyring
 
 log = structlog.get_logger(__name__)
 
 #: Longest list given without paging.
 MOST_UNPAGED = 10_000
-#: Seconds a caller should wait before asking again about a provider that could not be asked.
-PROVIDER_RETRY_AFTER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,15 @@ class Sealer:
 
     def open(self, sealed: SealedKey) -> Secret[str]:
         """The value. Raises `IntegrityFailure` when row or ciphertext was altered or moved."""
-        return self._keyring.open(sealed.encrypted_key, _binding(sealed.key))
+        try:
+            binding = _binding(sealed.key)
+        except ValueError:  # an endpoint that the service would not have stored
+            raise IntegrityFailure from None
+        return self._keyring.open(sealed.encrypted_key, binding)
+
+    def mark(self, sealed: SealedKey) -> tuple[str, int]:
+        """The ciphertext's SHA-256 and its term, by which the audit trail knows it."""
+        return ciphertext_sha256(sealed.encrypted_key), term_of(sealed.encrypted_key)
 
     def check(self) -> None:
         """Seal and open a record, to show that the keyring works. Raises `VaultError`."""
@@ -80,18 +93,27 @@ class KeyService:
 
     def __init__(
         self,
+        transactions: Transactions,
         store: KeyStore,
+        trail: AuditTrail,
+        announcer: Announcer,
         sealer: Sealer,
         gate: ProviderGate,
         clock: Clock,
         observers: KeyObservers,
     ) -> None:
+        self._transactions = transactions
         self._store = store
+        self._trail = trail
+        self._announcer = announcer
         self._sealer = sealer
         self._gate = gate
+        self._verifier = Verifier(gate, observers.on_verdict)
         self._clock = clock
         self._observers = observers
-        self._desk = RevealDesk(store, sealer.open, clock, observers.on_value, self._alarm)
+        self._desk = RevealDesk(
+            store, transactions, trail, sealer.open, clock, observers.on_value, self._alarm
+        )
 
     async def create(self, new: NewKey, *, validate: bool = True) -> ProviderKey:
         """Check a key with its provider, then store it encrypted.
@@ -102,7 +124,7 @@ class KeyService:
             InvalidInput: the value, the endpoint or, says the provider, the key is no good.
             AlreadyExists: the user has a key of that name for that provider.
             ProviderUnreachable: the provider could not be asked; nothing is stored.
-            DatabaseUnavailable: it could not be stored.
+            AuditUnavailable, DatabaseUnavailable: it could not be stored.
         """
         self._observers.on_value(new.value.reveal())
         check_value(new.provider, new.value)
@@ -113,7 +135,7 @@ class KeyService:
             )
         endpoint = _endpoint_of(metadata)
         if validate:
-            await self._require_valid(new.provider, new.value, endpoint)
+            await self._require_valid(new, endpoint)
         now = self._clock.now()
         key = ProviderKey(
             id=uuid7(),
@@ -132,7 +154,7 @@ class KeyService:
             expires_at=new.expires_at,
             validated_at=now if validate and new.provider not in UNCHECKED else None,
         )
-        await self._store.add(self._sealer.seal(key, new.value))
+        await self._add(key, new.value, reason="validated" if validate else "not_validated")
         log.info("key created", key_id=str(key.id), provider=key.provider.value)
         return key
 
@@ -142,11 +164,12 @@ class KeyService:
         Raises:
             InvalidInput: the value or endpoint is no good.
             AlreadyExists: its id or name is taken.
+            AuditUnavailable, DatabaseUnavailable: it could not be stored.
         """
         self._observers.on_value(value.reveal())
         check_value(key.provider, value)
         metadata = self._checked_metadata(key.provider, key.metadata)
-        await self._store.add(self._sealer.seal(replace(key, metadata=metadata), value))
+        await self._add(replace(key, metadata=metadata), value, purpose=Purpose.IMPORT)
 
     async def get(self, key_id: UUID) -> ProviderKey:
         """One key, without its value.
@@ -173,17 +196,18 @@ class KeyService:
         """How many keys match."""
         return await self._store.count(wanted)
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
-        """The key's value; its use is durably counted before it is given.
+    async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
+        """The key's value; its use is durably recorded and counted before it is given.
 
         Raises:
             NotFound: there is none.
             KeyInactive: it is inactive or expired.
             IntegrityFailure: what is stored does not open.
+            AuditUnavailable: the use cannot be recorded.
             DatabaseUnavailable: the use cannot be counted.
         """
         try:
-            value = await self._desk.reveal(key_id)
+            value = await self._desk.reveal(key_id, purpose)
         except Exception:
             self._observers.on_reveal("refused")
             raise
@@ -201,18 +225,27 @@ class KeyService:
             NotFound: there is no such key.
             ProviderUnreachable: the provider could not be asked; nothing is changed.
             ChangedMeanwhile: the value was replaced while the provider was asked.
+            AuditUnavailable: it could not be recorded; before the question or after it.
         """
         sealed = await self._sealed(key_id)
         key = sealed.key
-        verdict = await self._ask(key.provider, self._open_or_alarm(sealed), key.endpoint)
+        value = await self._open_to_send(sealed)
+        verdict = await self._verifier.ask(key.provider, value, key.endpoint)
+        heard = _event("key.validate", key, purpose=Purpose.VALIDATE, reason=verdict.value)
         if not verdict.is_definite:
-            raise _unreachable(key.provider, verdict)
-        noted = await self._store.record_validation(
-            key_id,
-            version=key.key_version,
-            is_valid=verdict is Verdict.VALID,
-            now=self._clock.now(),
-        )
+            await self._trail.record(heard)
+            raise unreachable(key.provider, verdict)
+        async with self._transactions.transaction():
+            noted = await self._store.record_validation(
+                key_id,
+                version=key.key_version,
+                is_valid=verdict is Verdict.VALID,
+                now=self._clock.now(),
+            )
+            await self._trail.record(heard)
+            if noted is not None and key.is_valid and not noted.is_valid:
+                told = {**announced(noted), "reason": "refused", "fallback": False}
+                await self._announcer.announce(EventType.KEY_INVALID, told)
         return await self._unless_lost(key_id, noted)
 
     async def change(self, key_id: UUID, changes: Mapping[str, Any]) -> ProviderKey:
@@ -221,14 +254,16 @@ class KeyService:
         The endpoint in the metadata may not lead to another origin than the key was stored for.
 
         Raises:
-            NotFound, AlreadyExists, InvalidInput, ChangedMeanwhile.
+            NotFound, AlreadyExists, InvalidInput, ChangedMeanwhile, AuditUnavailable.
         """
         if not changes:
             return await self.get(key_id)
-        if "metadata" not in changes:
-            changed = _found(await self._store.change(key_id, changes))
-        else:
-            changed = await self._change_metadata(key_id, changes)
+        async with self._transactions.transaction():
+            if "metadata" not in changes:
+                changed = _found(await self._store.change(key_id, changes))
+            else:
+                changed = await self._change_metadata(key_id, changes)
+            await self._trail.record(_event("key.update", changed, reason=_names(changes)))
         log.info("key changed", key_id=str(key_id))
         return changed
 
@@ -237,9 +272,13 @@ class KeyService:
 
         Raises:
             NotFound: there is none.
+            AuditUnavailable: it cannot be recorded; the key stays.
         """
-        if not await self._store.delete(key_id):
-            raise NotFound("No such key")
+        async with self._transactions.transaction():
+            key = await self.get(key_id)
+            if not await self._store.delete(key_id):
+                raise NotFound("No such key")
+            await self._trail.record(_event("key.delete", key))
         log.info("key deleted", key_id=str(key_id))
 
     async def close(self) -> None:
@@ -259,6 +298,21 @@ class KeyService:
         )
         return await self._unless_lost(key_id, changed)
 
+    async def _add(
+        self,
+        key: ProviderKey,
+        value: Secret[str],
+        *,
+        purpose: Purpose | None = None,
+        reason: str | None = None,
+    ) -> None:
+        sealed = self._sealer.seal(key, value)
+        digest, term = self._sealer.mark(sealed)
+        created = _event("key.create", key, purpose=purpose, reason=reason)
+        async with self._transactions.transaction():
+            await self._store.add(sealed)
+            await self._trail.record(replace(created, ciphertext_sha256=digest, term=term))
+
     async def _unless_lost(self, key_id: UUID, changed: ProviderKey | None) -> ProviderKey:
         """The changed key; a change that found another version, or no key, was lost."""
         if changed is None:
@@ -272,20 +326,20 @@ class KeyService:
             raise NotFound("No such key")
         return found[0]
 
-    async def _require_valid(
-        self, provider: Provider, value: Secret[str], endpoint: str | None
-    ) -> None:
-        verdict = await self._ask(provider, value, endpoint)
-        if verdict is Verdict.INVALID:
-            raise InvalidInput(f"Invalid API key for provider '{provider}'")
-        if not verdict.is_definite:
-            raise _unreachable(provider, verdict)
-
-    async def _ask(self, provider: Provider, value: Secret[str], endpoint: str | None) -> Verdict:
-        verdict = await self._gate.validate(provider, value, endpoint)
-        self._observers.on_verdict(provider, verdict)
-        log.info("key validated", provider=provider.value, verdict=verdict.value)
-        return verdict
+    async def _require_valid(self, new: NewKey, endpoint: str | None) -> None:
+        try:
+            await self._verifier.require_valid(new.provider, new.value, endpoint)
+        except (InvalidInput, ProviderUnreachable) as refusal:
+            await self._trail.record(
+                AuditEvent(
+                    type="key.create",
+                    decision=Decision.DENY,
+                    subject=f"user:{new.user_id}",
+                    provider=new.provider.value,
+                    reason="invalid" if isinstance(refusal, InvalidInput) else refusal.code,
+                )
+            )
+            raise
 
     def _checked_metadata(self, provider: Provider, metadata: Metadata | None) -> Metadata | None:
         if not metadata or metadata.get(ENDPOINT) is None:
@@ -295,13 +349,23 @@ class KeyService:
             raise InvalidInput(errors=[FieldFault("metadata.endpoint", "must be a string")])
         return {**metadata, ENDPOINT: self._gate.checked_endpoint(provider, endpoint)}
 
-    def _open_or_alarm(self, sealed: SealedKey) -> Secret[str]:
+    async def _open_to_send(self, sealed: SealedKey) -> Secret[str]:
+        """The value, on its way to its provider: that it is sent is recorded first.
+
+        Raises:
+            IntegrityFailure: what is stored does not open.
+            AuditUnavailable: it cannot be recorded; the value stays in.
+        """
         try:
             value = self._sealer.open(sealed)
-        except Exception:
+        except IntegrityFailure:
             self._alarm(sealed.key.id)
+            await self._trail.record(does_not_open(sealed))
             raise
         self._observers.on_value(value.reveal())
+        await self._trail.record(
+            _event("key.validate", sealed.key, phase=Phase.INTENT, purpose=Purpose.VALIDATE)
+        )
         return value
 
     def _alarm(self, key_id: UUID) -> None:
@@ -328,8 +392,24 @@ def _found(key: ProviderKey | None) -> ProviderKey:
     return key
 
 
-def _unreachable(provider: Provider, verdict: Verdict) -> ProviderUnreachable:
-    return ProviderUnreachable(
-        f"Provider '{provider}' could not be asked ({verdict.value}); nothing was changed",
-        retry_after=PROVIDER_RETRY_AFTER,
+def _event(
+    what: str,
+    key: ProviderKey,
+    *,
+    phase: Phase = Phase.RESULT,
+    purpose: Purpose | None = None,
+    reason: str | None = None,
+) -> AuditEvent:
+    return AuditEvent(
+        type=what,
+        phase=phase,
+        subject=audit_subject(key.id),
+        provider=key.provider.value,
+        purpose=None if purpose is None else purpose.value,
+        reason=reason,
     )
+
+
+def _names(changes: Mapping[str, Any]) -> str:
+    """Which fields a change sets; what it sets them to is nobody's business here."""
+    return ",".join(sorted(changes))

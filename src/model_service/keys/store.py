@@ -1,6 +1,6 @@
 """Provider keys in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -32,15 +32,24 @@ from model_service.kernel.types import Clock, Page, Provider
 from model_service.keys.domain import KeyFilter, ProviderKey, SealedKey, Use
 
 _k = api_keys.c
-_PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
+#: A key without its ciphertext.
+PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
+
+
+Preparation = Callable[[Sequence[str]], Awaitable[None]]
+"""Makes ready for opening records, such as by learning of data keys made elsewhere."""
 
 
 class SqlKeyStore:
     """`KeyStore` on the table `api_keys`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, prepare: Preparation | None = None
+    ) -> None:
+        """`prepare` is given the ciphertexts before they are handed out to be opened."""
         self._db = database
         self._clock = clock
+        self._prepare = prepare
 
     async def add(self, sealed: SealedKey) -> None:
         """Store a new key."""
@@ -63,46 +72,48 @@ class SqlKeyStore:
     async def get(self, key_id: UUID) -> ProviderKey | None:
         """A key without its ciphertext."""
         async with self._db.single() as connection:
-            row = (await connection.execute(select(*_PLAIN).where(_k.id == key_id))).first()
-        return _key(row) if row else None
+            row = (await connection.execute(select(*PLAIN).where(_k.id == key_id))).first()
+        return key_of(row) if row else None
 
     async def get_sealed(self, key_ids: Sequence[UUID]) -> list[SealedKey]:
         """Those of the keys that exist, with their ciphertexts."""
         async with self._db.single() as connection:
             rows = (await connection.execute(_SEALED, {"ids": list(key_ids)})).all()
-        return [SealedKey(_key(row), row.encrypted_key) for row in rows]
+        if self._prepare is not None:
+            await self._prepare([row.encrypted_key for row in rows])
+        return [SealedKey(key_of(row), row.encrypted_key) for row in rows]
 
     async def find_active(self, user_id: str, provider: Provider) -> ProviderKey | None:
         """The user's usable key for a provider: valid ones first, then the newest."""
         query = (
-            select(*_PLAIN)
+            select(*PLAIN)
             .where(
                 _k.user_id == user_id,
                 _k.provider == provider.value,
-                _usable(self._clock.now()),
+                usable(self._clock.now()),
             )
             .order_by(_k.is_valid.desc(), _k.created_at.desc(), _k.id.desc())
             .limit(1)
         )
         async with self._db.single() as connection:
             row = (await connection.execute(query)).first()
-        return _key(row) if row else None
+        return key_of(row) if row else None
 
     async def list(self, wanted: KeyFilter, page: Page | None, most: int) -> list[ProviderKey]:
         """Keys newest first: one page, or all up to `most`."""
         query = (
-            select(*_PLAIN)
-            .where(_matching(wanted))
+            select(*PLAIN)
+            .where(matching(wanted))
             .order_by(_k.created_at.desc(), _k.id.desc())
             .limit(page.limit if page else most)
             .offset(page.offset if page else 0)
         )
         async with self._db.single() as connection:
-            return [_key(row) for row in await connection.execute(query)]
+            return [key_of(row) for row in await connection.execute(query)]
 
     async def count(self, wanted: KeyFilter) -> int:
         """How many keys there are."""
-        query = select(func.count()).select_from(api_keys).where(_matching(wanted))
+        query = select(func.count()).select_from(api_keys).where(matching(wanted))
         async with self._db.single() as connection:
             return int(await connection.scalar(query) or 0)
 
@@ -114,7 +125,7 @@ class SqlKeyStore:
             update(api_keys)
             .where(_k.id == key_id, true() if version is None else _k.key_version == version)
             .values(**changes, updated_at=self._clock.now())
-            .returning(*_PLAIN)
+            .returning(*PLAIN)
         )
         try:
             async with self._db.single() as connection:
@@ -123,7 +134,7 @@ class SqlKeyStore:
             raise AlreadyExists(
                 f"The user already has a key named '{changes['key_name']}' for this provider"
             ) from error
-        return _key(row) if row else None
+        return key_of(row) if row else None
 
     async def replace(self, sealed: SealedKey, *, was_version: int) -> ProviderKey | None:
         """Store a new ciphertext and metadata, if the version is still the one read before."""
@@ -135,14 +146,14 @@ class SqlKeyStore:
             .values(
                 {name: value for name, value in values.items() if name not in counted_elsewhere}
             )
-            .returning(*_PLAIN)
+            .returning(*PLAIN)
         )
         try:
             async with self._db.single() as connection:
                 row = (await connection.execute(query)).first()
         except IntegrityError as error:
             raise _taken(sealed.key) from error
-        return _key(row) if row else None
+        return key_of(row) if row else None
 
     async def record_validation(
         self, key_id: UUID, *, version: int, is_valid: bool, now: datetime
@@ -152,11 +163,11 @@ class SqlKeyStore:
             update(api_keys)
             .where(_k.id == key_id, _k.key_version == version)
             .values(is_valid=is_valid, validated_at=now, updated_at=now)
-            .returning(*_PLAIN)
+            .returning(*PLAIN)
         )
         async with self._db.single() as connection:
             row = (await connection.execute(query)).first()
-        return _key(row) if row else None
+        return key_of(row) if row else None
 
     async def count_uses(self, uses: Sequence[Use], now: datetime) -> set[UUID]:
         """Add uses durably, all in one statement and one commit."""
@@ -176,7 +187,8 @@ class SqlKeyStore:
         return done.rowcount > 0
 
 
-def _usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+def usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Keys that are active and not expired."""
     return and_(_k.is_active, or_(_k.expires_at.is_(None), _k.expires_at > now))
 
 
@@ -209,7 +221,7 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
             _k.id == used.c.id,
             _k.id == locked.c.id,
             _k.key_version == used.c.version,
-            _usable(now),
+            usable(now),
         )
         .values(
             usage_count=_k.usage_count + used.c.n,
@@ -222,7 +234,8 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
 _COUNT_USES = _count_uses()
 
 
-def _matching(wanted: KeyFilter) -> ColumnElement[bool]:
+def matching(wanted: KeyFilter) -> ColumnElement[bool]:
+    """Keys that the filter wants."""
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.user_id is not None:
         conditions.append(_k.user_id == wanted.user_id)
@@ -235,7 +248,8 @@ def _matching(wanted: KeyFilter) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _key(row: Row[Any]) -> ProviderKey:
+def key_of(row: Row[Any]) -> ProviderKey:
+    """A row of the columns `PLAIN`."""
     return ProviderKey(
         id=row.id,
         user_id=row.user_id,

@@ -55,6 +55,11 @@ class Transport:
         self._closed = False
 
     @property
+    def policy(self) -> EgressPolicy:
+        """Where connections may be opened to."""
+        return self._policy
+
+    @property
     def open_connections(self) -> int:
         """Connections open or being opened, over all origins."""
         return sum(pool.size for pool in self._pools.values())

@@ -26,16 +26,18 @@ class KeyRule:
     """The keys one provider's stand-in takes, beside the shared `sk-sandbox-...`.
 
     `length`, in characters, is what a key in the provider's own style must have in all.
+    `takes_shared` is false where an inference key must not do.
     """
 
     own_prefix: str = SHARED_PREFIX
     length: int | None = None
+    takes_shared: bool = True
 
     def accepts(self, key: str) -> bool:
         """Whether this is a key of the sandbox."""
         if key.startswith(self.own_prefix):
             return self.length is None or len(key) == self.length
-        return key.startswith(SHARED_PREFIX)
+        return self.takes_shared and key.startswith(SHARED_PREFIX)
 
     def behaviour(self, key: str) -> Behaviour | None:
         """What an accepted key asks for; None is to behave."""

@@ -17,13 +17,15 @@ from model_service.kernel.errors import StartupFault
 from model_service.kernel.types import Provider
 from model_service.sandbox.anthropic import Anthropic
 from model_service.sandbox.azure import Azure
+from model_service.sandbox.azure_admin import AzureAdmin
 from model_service.sandbox.google import Google
 from model_service.sandbox.keys import SHARED_PREFIX, Behaviour
 from model_service.sandbox.ollama import Ollama
 from model_service.sandbox.openai import OpenAI
+from model_service.sandbox.openai_admin import OpenAIAdmin
 from model_service.sandbox.stand_in import StandIn
 
-# The command's ports: this plus 1 to 5, in the order of `Sandbox.stand_ins`.
+# The command's ports: this plus 1 to 7, in the order of `Sandbox.everything`.
 DEFAULT_BASE_PORT: Final = 4100
 
 # Seconds for handlers to notice that their connection was cut, before they are cancelled.
@@ -32,18 +34,37 @@ _GRACE: Final = 1.0
 
 @dataclass(slots=True)
 class Sandbox:
-    """The five stand-ins. Give some of them to have other models or switches."""
+    """The five stand-ins, and those of two providers' administration APIs.
+
+    Give some of them to have other models or switches.
+    """
 
     openai: OpenAI = field(default_factory=OpenAI)
     anthropic: Anthropic = field(default_factory=Anthropic)
     google: Google = field(default_factory=Google)
     azure: Azure = field(default_factory=Azure)
     ollama: Ollama = field(default_factory=Ollama)
+    openai_admin: OpenAIAdmin = field(init=False)
+    azure_admin: AzureAdmin = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.openai_admin = OpenAIAdmin(self.openai)
+        self.azure_admin = AzureAdmin(self.azure)
 
     @property
     def stand_ins(self) -> tuple[StandIn, ...]:
-        """All of them, in the order of their ports."""
+        """All that serve models, in the order of their ports."""
         return (self.openai, self.anthropic, self.google, self.azure, self.ollama)
+
+    @property
+    def everything(self) -> tuple[StandIn, ...]:
+        """Both kinds, in the order of their ports."""
+        return (*self.stand_ins, *self.administrations)
+
+    @property
+    def administrations(self) -> tuple[StandIn, ...]:
+        """Those that keys are made and taken back with, on the ports after the others."""
+        return (self.openai_admin, self.azure_admin)
 
     def of(self, provider: Provider) -> StandIn:
         """The stand-in of one provider. Raises KeyError for CUSTOM, which has none."""
@@ -51,7 +72,7 @@ class Sandbox:
 
     def clear(self) -> None:
         """Forget all requests and put every switch back."""
-        for stand_in in self.stand_ins:
+        for stand_in in self.everything:
             stand_in.clear()
 
     def environment(self) -> dict[str, str]:
@@ -66,6 +87,9 @@ class Sandbox:
             "GOOGLE_BASE_URL": self.google.base_url,
             "OLLAMA_BASE_URL": self.ollama.base_url,
             "UPSTREAM_ALLOWED_HOSTS": self.azure.origin.removeprefix("http://"),
+            "OPENAI_ADMIN_BASE_URL": self.openai_admin.base_url,
+            "AZURE_MANAGEMENT_BASE_URL": self.azure_admin.origin,
+            "AZURE_LOGIN_BASE_URL": self.azure_admin.origin,
         }
 
 
@@ -75,12 +99,12 @@ async def serve(
 ) -> AsyncIterator[Sandbox]:
     """The stand-ins, listening until the block ends; then every connection is cut at once.
 
-    Ports are `base_port` plus 1 to 5, or, with 0, any free ones. Signal handlers and logging
+    Ports are `base_port` plus 1 to 7, or, with 0, any free ones. Signal handlers and logging
     are left alone. Raises StartupFault when an address cannot be listened on.
     """
     sandbox = sandbox or Sandbox()
     async with contextlib.AsyncExitStack() as stack:
-        for offset, stand_in in enumerate(sandbox.stand_ins, start=1):
+        for offset, stand_in in enumerate(sandbox.everything, start=1):
             port = base_port + offset if base_port else 0
             await stack.enter_async_context(_listening(stand_in, host, port))
         yield sandbox

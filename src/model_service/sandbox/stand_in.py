@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
+from typing_extensions import override
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.keys import Behaviour, KeyRule
@@ -207,6 +208,17 @@ class KeyedStandIn(StandIn):
 
     key_rule: ClassVar[KeyRule] = KeyRule()
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: Keys that were good once and are refused now.
+        self.revoked: set[str] = set()
+
+    @override
+    def clear(self) -> None:
+        """Forget what was revoked as well."""
+        super().clear()
+        self.revoked.clear()
+
     def sample_key(self, behaviour: Behaviour | None = None) -> str:
         """A key this stand-in takes, and misbehaves for as asked."""
         return self.key_rule.sample(behaviour)
@@ -218,7 +230,7 @@ class KeyedStandIn(StandIn):
             credential = self.credential(request)
             if credential is None:
                 return self.key_missing(request)
-            if not self.key_rule.accepts(credential.value):
+            if credential.value in self.revoked or not self.key_rule.accepts(credential.value):
                 return self.key_refused(request, credential.value)
             behaviour = self.key_rule.behaviour(credential.value)
             if behaviour is not None:

@@ -1,7 +1,7 @@
 """What a provider offers: whose key asks, how often, and what is said when it fails."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -10,9 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from model_service.catalog import listings
-from model_service.catalog.domain import AvailableModel, Capabilities, ModelFacts, ModelStore
+from model_service.catalog.domain import (
+    ActiveKey,
+    AvailableModel,
+    Capabilities,
+    ModelFacts,
+    ModelStore,
+)
 from model_service.catalog.listings import Listings, Question
 from model_service.catalog.service import ModelService
+from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import (
     Conflict,
     ConnectFailed,
@@ -31,6 +38,8 @@ from model_service.kernel.errors import (
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
+from model_service.kernel.unit import Transactions
+from tests.fakes import RecordingTrail
 
 TOOLS: Capabilities = {"tools": True}
 
@@ -52,6 +61,8 @@ class FakeKey:
     key_version: int = 1
     is_valid: bool = True
     endpoint: str | None = None
+    share_id: UUID | None = None
+    models: Collection[str] | None = None
 
 
 @dataclass
@@ -60,14 +71,18 @@ class FakeKeys:
     reveals: list[UUID] = field(default_factory=list)
     failure: ServiceError | None = None
 
-    async def find_active(self, user_id: str, provider: Provider) -> FakeKey | None:
+    async def find_to_use(self, user_id: str, provider: Provider) -> FakeKey | None:
         return self.keys.get((user_id, provider))
 
-    async def reveal(self, key_id: UUID) -> Secret[str]:
+    async def find_to_reveal(self, user_id: str, provider: Provider, model: str) -> FakeKey | None:
+        raise AssertionError("a listing gives no value out")
+
+    async def reveal(self, held: ActiveKey, purpose: Purpose) -> Secret[str]:
+        assert purpose is Purpose.LISTING
         if self.failure:
             raise self.failure
-        self.reveals.append(key_id)
-        return Secret(f"value of {key_id}")
+        self.reveals.append(held.id)
+        return Secret(f"value of {held.id}")
 
 
 @dataclass
@@ -111,8 +126,17 @@ class Setting:
     lister: FakeLister = field(default_factory=FakeLister)
 
     def __post_init__(self) -> None:
-        nowhere = cast(ModelStore, None)  # listing needs no stored model
-        self.models = ModelService(nowhere, self.keys, self.lister, self.clock, FakeBook())
+        # Listing needs no stored model and changes none.
+        nowhere, nothing = cast(ModelStore, None), cast(Transactions, None)
+        self.models = ModelService(
+            nothing,
+            nowhere,
+            RecordingTrail(),
+            self.keys,
+            self.lister,
+            self.clock,
+            FakeBook(),
+        )
         self.key = self.give(Provider.OPENAI)
 
     def give(self, provider: Provider, user_id: str = "user", **values: Any) -> FakeKey:

@@ -1,19 +1,17 @@
 import asyncio
-import os
 from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 
 from model_service.kernel.errors import (
-    AlreadyExists,
-    Conflict,
     IntegrityFailure,
     InvalidInput,
     KeyringCorrupt,
     KeyringMissing,
     SecretMismatch,
     StartupFault,
+    WrappingUnavailable,
 )
 from model_service.kernel.keyring import KeyringRows, TermKeyRow, TermRow, TermState, WrapRow
 from model_service.kernel.secret import Secret
@@ -260,7 +258,28 @@ async def test_a_wrapper_that_gives_a_key_of_another_length_makes_a_corrupt_keyr
     keys = TermKeys(1, {1: TermState.ACTIVE}, {1: Secret(bytes(32))})
     keyring = Keyring(ShortKeys(), keys)
     with pytest.raises(KeyringCorrupt, match="wrong length"):
-        await keyring.reload(await one_term_store())
+        await keyring.verify((await one_term_store()).rows)
+
+
+async def test_a_data_key_that_is_held_is_not_unwrapped_again() -> None:
+    class Unreachable:
+        """A wrapper whose server is away."""
+
+        wrap_id = "wrap-1"
+
+        async def wrap(self, dek: Secret[bytes], aad: bytes) -> bytes:
+            raise WrappingUnavailable
+
+        async def unwrap(self, wrapped: bytes, aad: bytes) -> Secret[bytes]:
+            raise WrappingUnavailable
+
+    store = await one_term_store()
+    keys = TermKeys(1, {1: TermState.ACTIVE}, {1: Secret(bytes(32))})
+    keyring = Keyring(Unreachable(), keys)
+    await keyring.reload(store)
+    assert keyring.active_term == 1
+    with pytest.raises(WrappingUnavailable):
+        await keyring.verify(store.rows)
 
 
 @pytest.mark.parametrize(
@@ -324,104 +343,44 @@ async def test_too_many_wraps_are_refused_before_any_is_stretched(scrypt: Counti
     assert scrypt.calls == []
 
 
-# Changing terms
+# Counting
 
 
-async def test_a_new_term_becomes_the_active_one_and_the_former_still_opens() -> None:
-    store = await one_term_store()
-    keyring = await open_keyring(store, SECRET)
-    before = keyring.seal(AAD, KEY)
-    assert await keyring.add_term(store) == 2
-    assert keyring.states == {1: TermState.DECRYPT_ONLY, 2: TermState.ACTIVE}
-    assert term_of(keyring.seal(AAD, KEY)) == 2
-    assert keyring.open(before, AAD).reveal() == KEY.reveal()
-    assert (await open_keyring(store, SECRET)).states == keyring.states
+def test_seals_are_counted_by_term_until_they_are_taken() -> None:
+    keyring = keyring_of({1: bytes(32), 7: b"\1" * 32})
+    for _ in range(3):
+        keyring.seal(AAD, KEY)
+    assert keyring.take_seals() == {7: 3}
+    assert keyring.take_seals() == {}
 
 
-async def test_a_term_another_process_added_is_taken_in_without_a_scrypt(
-    scrypt: CountingScrypt,
-) -> None:
-    store = await one_term_store()
-    ours, theirs = await open_keyring(store, SECRET), await open_keyring(store, SECRET)
-    await theirs.add_term(store)
-    stored = theirs.seal(AAD, KEY)
-    with pytest.raises(IntegrityFailure, match="unknown term"):
-        ours.open(stored, AAD)
-    scrypt.calls.clear()
-    await ours.reload(store)
-    assert ours.open(stored, AAD).reveal() == KEY.reveal()
-    assert scrypt.calls == []
+def test_seals_that_could_not_be_noted_are_counted_again() -> None:
+    keyring = keyring_of({7: bytes(32)})
+    keyring.seal(AAD, KEY)
+    taken = keyring.take_seals()
+    keyring.seal(AAD, KEY)
+    keyring.give_back(taken)
+    assert keyring.take_seals() == {7: 2}
 
 
-async def test_two_processes_that_each_add_a_term_get_different_ones() -> None:
-    store = await one_term_store()
-    keyrings = [await open_keyring(store, SECRET) for _ in range(2)]
-    added = await asyncio.gather(*(keyring.add_term(store) for keyring in keyrings))
-    assert sorted(added) == [2, 3]
-    assert [row.state for row in store.rows.terms].count(TermState.ACTIVE) == 1
+def test_a_value_that_cannot_be_sealed_is_not_counted() -> None:
+    keyring = keyring_of({1: bytes(32)})
+    with pytest.raises(InvalidInput):
+        keyring.seal(AAD, Secret("sk-\ud800"))
+    assert keyring.take_seals() == {}
 
 
-async def test_a_destroyed_term_is_gone_after_a_reload() -> None:
-    store = await one_term_store()
-    keyring = await open_keyring(store, SECRET)
-    stored = keyring.seal(AAD, KEY)
-    await keyring.add_term(store)
-    async with store.exclusive() as session:
-        await session.set_term_state(1, TermState.DESTROYED)
-    await keyring.reload(store)
-    with pytest.raises(IntegrityFailure, match="destroyed term"):
-        keyring.open(stored, AAD)
+def test_a_keyring_knows_the_terms_it_opens_and_those_that_are_destroyed() -> None:
+    keyring = keyring_of({2: bytes(32), 3: bytes(32)}, destroyed=(1,))
+    texts = {term: keyring_of({term: bytes(32)}).seal(AAD, KEY) for term in (1, 2, 3, 4, 258)}
+    assert keyring.knows_terms_of([])
+    assert keyring.knows_terms_of(texts[term] for term in (1, 2, 3))
+    assert not keyring.knows_terms_of([texts[2], texts[4]])
+    assert not keyring.knows_terms_of([texts[258]])
+    assert not keyring.knows_terms_of(["AQEAAA"])
 
 
-async def test_the_number_of_a_destroyed_term_is_not_used_again() -> None:
-    store = await one_term_store()
-    keyring = await open_keyring(store, SECRET)
-    await keyring.add_term(store)
-    async with store.exclusive() as session:
-        await session.set_term_state(1, TermState.DESTROYED)
-    assert await keyring.add_term(store) == 3
-
-
-async def test_no_term_is_added_past_the_last_number() -> None:
-    store = MemoryKeyringStore(await rows_for(wrapper_of(SECRET.reveal()), {2**32 - 1: bytes(32)}))
-    keyring = await open_keyring(store, SECRET)
-    with pytest.raises(Conflict, match="no term numbers left"):
-        await keyring.add_term(store)
-    assert keyring.states == {2**32 - 1: TermState.ACTIVE}
-    assert store.rows.terms == (TermRow(2**32 - 1, TermState.ACTIVE),)
-
-
-# Changing the master secret
-
-
-async def test_a_second_wrap_opens_the_same_keyring_and_the_first_still_does() -> None:
-    store = MemoryKeyringStore(
-        await rows_for(wrapper_of(SECRET.reveal()), {1: bytes(32), 2: os.urandom(32)})
-    )
-    keyring = await open_keyring(store, SECRET)
-    stored = keyring.seal(AAD, KEY)
-    added = await keyring.add_wrap(store, OTHER_SECRET)
-    through_new = await open_keyring(store, OTHER_SECRET, SECRET)
-    through_old = await open_keyring(store, SECRET)
-    assert (through_new.wrap_id, through_old.wrap_id) == (added, "wrap-1")
-    assert through_new.open(stored, AAD).reveal() == KEY.reveal()
-    assert through_old.open(stored, AAD).reveal() == KEY.reveal()
-
-    with pytest.raises(Conflict, match="being rotated"):
-        await through_new.add_term(store)
-    with pytest.raises(AlreadyExists):
-        await through_new.add_wrap(store, OTHER_SECRET)
-
-    store.rows = KeyringRows(
-        tuple(row for row in store.rows.wraps if row.wrap_id == added),
-        store.rows.terms,
-        tuple(row for row in store.rows.term_keys if row.wrap_id == added),
-    )
-    with pytest.raises(SecretMismatch, match="the wrap of this process was deleted"):
-        await through_old.reload(store)
-    with pytest.raises(SecretMismatch):
-        await open_keyring(store, SECRET)
-    assert await through_new.add_term(store) == 3
+# Several wraps
 
 
 async def test_the_newest_wrap_is_tried_first(scrypt: CountingScrypt) -> None:
@@ -430,35 +389,6 @@ async def test_the_newest_wrap_is_tried_first(scrypt: CountingScrypt) -> None:
     store = MemoryKeyringStore(replace(rows, wraps=(older, *rows.wraps)))
     await open_keyring(store, SECRET)
     assert len(scrypt.calls) == 1
-
-
-async def test_the_secret_in_use_is_not_wrapped_a_second_time() -> None:
-    store = await one_term_store()
-    keyring = await open_keyring(store, SECRET)
-    before = store.rows
-    with pytest.raises(AlreadyExists):
-        await keyring.add_wrap(store, SECRET)
-    assert store.rows == before
-
-
-async def test_a_new_secret_must_be_long_enough() -> None:
-    store = await one_term_store()
-    keyring = await open_keyring(store, SECRET)
-    with pytest.raises(StartupFault, match="at least 32 characters"):
-        await keyring.add_wrap(store, Secret("short"))
-
-
-async def test_no_wrap_is_added_past_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = (await one_term_store()).rows
-    others = tuple(
-        replace(wrapper_with(bytes(32), f"other-{n}").row(), check_value=b"\1" * 16)
-        for n in range(MAX_WRAPS - 1)
-    )
-    store = MemoryKeyringStore(replace(rows, wraps=(*others, *rows.wraps)))
-    keyring = await open_keyring(store, SECRET)
-    with pytest.raises(Conflict, match="too many wraps"):
-        await keyring.add_wrap(store, THIRD_SECRET)
-    assert len(store.rows.wraps) == MAX_WRAPS
 
 
 async def test_data_keys_of_other_wraps_are_left_alone() -> None:

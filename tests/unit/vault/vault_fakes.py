@@ -4,11 +4,17 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from threading import Lock
 from uuid import UUID
 
+from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.keyring import (
+    Beat,
+    InstanceRow,
+    KeyringMark,
     KeyringRows,
     KeyringSession,
     TermKeyRow,
@@ -37,9 +43,9 @@ AAD = AssociatedData(
 class MemoryKeyringSession:
     """A transaction: changes `rows`, which the store takes over when it ends cleanly."""
 
-    def __init__(self, rows: KeyringRows, records: bool) -> None:
-        self.rows = rows
-        self._records = records
+    def __init__(self, store: "MemoryKeyringStore") -> None:
+        self.rows = store.rows
+        self._store = store
 
     async def load(self) -> KeyringRows:
         # Give way as a database would, so that starts without a lock would overlap.
@@ -47,7 +53,49 @@ class MemoryKeyringSession:
         return self.rows
 
     async def records_exist(self) -> bool:
-        return self._records
+        return self._store.records
+
+    async def instances(self) -> tuple[InstanceRow, ...]:
+        return tuple(self._store.running.values())
+
+    async def expose(self, wrap_id: str, *, through: int) -> None:
+        wraps = tuple(
+            replace(row, exposed_through=through) if row.wrap_id == wrap_id else row
+            for row in self.rows.wraps
+        )
+        self.rows = replace(self.rows, wraps=wraps)
+
+    async def delete_wrap(self, wrap_id: str) -> None:
+        self.rows = KeyringRows(
+            tuple(row for row in self.rows.wraps if row.wrap_id != wrap_id),
+            self.rows.terms,
+            tuple(row for row in self.rows.term_keys if row.wrap_id != wrap_id),
+        )
+
+    async def fence(self) -> bool:
+        return not self._store.storing
+
+    async def beat(self, beat: Beat) -> KeyringMark:
+        now = datetime.now(UTC)
+        self._store.running[beat.instance_id] = InstanceRow(
+            instance_id=beat.instance_id,
+            name=beat.name,
+            wrap_id=beat.wrap_id,
+            active_term=beat.active_term,
+            newest_term=beat.newest_term,
+            started_at=now,
+            seen_at=now,
+            is_live=True,
+        )
+        terms = tuple(
+            replace(row, seals=row.seals + beat.seals.get(row.term, 0)) for row in self.rows.terms
+        )
+        self.rows = replace(self.rows, terms=terms)
+        return KeyringMark(
+            frozenset(row.wrap_id for row in self.rows.wraps),
+            {row.term: row.state for row in terms},
+            {row.term: row.seals for row in terms},
+        )
 
     async def add_wrap(self, wrap: WrapRow) -> None:
         assert wrap.wrap_id not in [row.wrap_id for row in self.rows.wraps]
@@ -65,7 +113,14 @@ class MemoryKeyringSession:
 
     async def set_term_state(self, term: int, state: TermState) -> None:
         terms = tuple(
-            TermRow(row.term, state if row.term == term else row.state) for row in self.rows.terms
+            replace(
+                row,
+                state=state,
+                retired_for=None if state is TermState.ACTIVE else (row.retired_for or 0.0),
+            )
+            if row.term == term
+            else row
+            for row in self.rows.terms
         )
         keys = tuple(
             row
@@ -80,15 +135,32 @@ class MemoryKeyringStore:
 
     def __init__(self, rows: KeyringRows = EMPTY, *, records: bool = False) -> None:
         self.rows = rows
-        self._records = records
+        self.records = records
+        #: What running processes said of themselves.
+        self.running: dict[UUID, InstanceRow] = {}
+        #: Whether somebody stores a record at this moment.
+        self.storing = False
+        #: Whether the database is away.
+        self.away = False
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[KeyringSession]:
+        if self.away:
+            raise DatabaseUnavailable
         async with self._turn:
-            session = MemoryKeyringSession(self.rows, self._records)
+            session = MemoryKeyringSession(self)
             yield session
             self.rows = session.rows
+
+    shared = exclusive
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[bool]:
+        yield True
+
+    async def leave(self, instance_id: UUID) -> None:
+        self.running.pop(instance_id, None)
 
 
 def wrapper_with(kek: bytes, wrap_id: str = "wrap-1") -> ScryptWrapper:

@@ -1,19 +1,67 @@
 """The tables, as SQLAlchemy Core sees them. `migrations/` creates them; a test compares both."""
 
+from model_service.db.tables.access import access_keys, access_tokens, change_versions
+from model_service.db.tables.audit import (
+    audit_checkpoints,
+    audit_head,
+    audit_keys,
+    audit_records,
+)
 from model_service.db.tables.base import metadata
 from model_service.db.tables.catalog import models
-from model_service.db.tables.keyring import keyring_term_keys, keyring_terms, keyring_wraps
+from model_service.db.tables.keyring import (
+    keyring_instances,
+    keyring_term_keys,
+    keyring_terms,
+    keyring_wraps,
+)
 from model_service.db.tables.keys import api_keys
+from model_service.db.tables.rotation import (
+    api_key_versions,
+    issued_keys,
+    key_reminders,
+    key_rotation_policies,
+    key_rotation_steps,
+    provider_admin_credentials,
+)
+from model_service.db.tables.shares import key_shares
+from model_service.db.tables.webhooks import (
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_events,
+    webhook_secrets,
+    webhooks,
+)
 
 #: The newest migration; a process that finds it in the database need not load Alembic.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0007"
 
 __all__ = [
     "SCHEMA_REVISION",
+    "access_keys",
+    "access_tokens",
+    "api_key_versions",
     "api_keys",
+    "audit_checkpoints",
+    "audit_head",
+    "audit_keys",
+    "audit_records",
+    "change_versions",
+    "issued_keys",
+    "key_reminders",
+    "key_rotation_policies",
+    "key_rotation_steps",
+    "key_shares",
+    "keyring_instances",
     "keyring_term_keys",
     "keyring_terms",
     "keyring_wraps",
     "metadata",
     "models",
+    "provider_admin_credentials",
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_events",
+    "webhook_secrets",
+    "webhooks",
 ]

@@ -1,6 +1,6 @@
 """The keyring's tables."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from model_service.db.tables.base import metadata, moment
@@ -13,6 +13,8 @@ keyring_wraps = Table(
     Column("params", JSONB, nullable=False),
     Column("check_value", LargeBinary, nullable=False),
     Column("created_at", moment(), nullable=False),
+    # Set when the secret before this one leaked: the last term its holders may have a key of.
+    Column("exposed_through", BigInteger),
 )
 
 keyring_terms = Table(
@@ -21,6 +23,9 @@ keyring_terms = Table(
     Column("term", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
     Column("created_at", moment(), nullable=False),
+    Column("seals", BigInteger, nullable=False, server_default=text("0")),
+    # When it ceased to be the active one.
+    Column("retired_at", moment()),
 )
 
 keyring_term_keys = Table(
@@ -34,4 +39,17 @@ keyring_term_keys = Table(
         primary_key=True,
     ),
     Column("wrapped", LargeBinary, nullable=False),
+)
+
+# One row for each running process: what it holds of the keyring, said anew every few seconds.
+keyring_instances = Table(
+    "keyring_instances",
+    metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("wrap_id", Text, nullable=False),
+    Column("active_term", BigInteger, nullable=False),
+    Column("newest_term", BigInteger, nullable=False),
+    Column("started_at", moment(), nullable=False),
+    Column("seen_at", moment(), nullable=False),
 )

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -45,3 +46,5 @@ Index(
     api_keys.c.id.desc(),
 )
 Index("ix_api_keys_created_at_id", api_keys.c.created_at.desc(), api_keys.c.id.desc())
+# The first 8 characters name the term (kernel.sealed), for re-encrypting what an old one sealed.
+Index("ix_api_keys_term", func.left(api_keys.c.encrypted_key, 8), api_keys.c.id)

@@ -1,0 +1,79 @@
+"""What is done with the trail as a whole, for the commands and the background."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from model_service.audit import export, prune, verify
+from model_service.audit.checkpoints import Checkpointer
+from model_service.audit.domain import Checkpoint
+from model_service.audit.export import Exported
+from model_service.audit.prune import Pruned
+from model_service.audit.signing import AuditKeys
+from model_service.audit.verify import Verified
+from model_service.db.uow import Database
+from model_service.kernel.audit import AuditTrail
+from model_service.kernel.events import Announcer
+from model_service.kernel.types import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The trail with its keys and its checkpoints. `checkpointer` is the job in the background."""
+
+    database: Database
+    keys: AuditKeys
+    trail: AuditTrail
+    clock: Clock
+    checkpointer: Checkpointer
+
+    @classmethod
+    def build(
+        cls,
+        database: Database,
+        keys: AuditKeys,
+        trail: AuditTrail,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> "Ledger":
+        """Everything, on one database."""
+        checkpointer = Checkpointer(database, keys, trail, announcer, clock)
+        return cls(database, keys, trail, clock, checkpointer)
+
+    async def verify(
+        self,
+        trusted: Sequence[Checkpoint] = (),
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> Verified:
+        """Check everything; see `audit.verify.verify`."""
+        return await verify.verify(self.database, self.keys, trusted, on_progress)
+
+    async def export(
+        self,
+        write: Callable[[bytes], object],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        author: str | None = None,
+    ) -> Exported | None:
+        """Write segments out; see `audit.export.export`. `author` is the operator's account."""
+        return await export.export(
+            self.database,
+            self.keys,
+            self.trail,
+            self.checkpointer,
+            write,
+            since=since,
+            until=until,
+            author=author,
+        )
+
+    async def confirm(self, exported: Exported) -> None:
+        """Note that an export is safely kept, so that its records may be pruned."""
+        await export.confirm(self.database, exported, self.clock.now())
+
+    async def prune(self, before: datetime, *, author: str | None = None) -> Pruned | None:
+        """Remove exported segments; see `audit.prune.prune`. `author` is the operator's account."""
+        return await prune.prune(
+            self.database, self.keys, self.trail, self.clock, before, author=author
+        )

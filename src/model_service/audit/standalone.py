@@ -1,0 +1,188 @@
+"""Checks an export of the audit trail with nothing but this file, Python and `cryptography`.
+
+    python standalone.py export.jsonl public.pem [--checkpoint kept-earlier.jsonl]
+
+It proves that each record is one that the holder of the signing key wrote, in this order, with
+none left out between the first and the last. Compared with a checkpoint kept from an earlier
+export it proves too that the end was not cut off and the trail not replaced. The format is
+described in docs/audit-trail.md. This file imports nothing of the service, and works on an
+export of any length in the same memory.
+
+Exit status: 0 when everything is right, 2 when something is not (with the number of the first
+record that is wrong, or of the first of the segment that it is in), 1 for wrong usage.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+SIGNED_PREFIX: Final = b"model-service audit v1\n"
+NO_HASH: Final = "00" * 32
+#: Longest line of an export, in bytes; a record has 16 texts of bounded length.
+MAX_LINE: Final = 65_536
+
+
+class Wrong(Exception):
+    """Something in the export is not as it was written; `seq` is where."""
+
+    def __init__(self, seq: int, what: str) -> None:
+        """`seq` is the number of the first record concerned."""
+        super().__init__(f"record {seq}: {what}")
+        self.seq = seq
+
+
+class Verifier:
+    """Takes the lines of an export in their order."""
+
+    def __init__(self, public_key: Ed25519PublicKey, kept: Sequence[dict[str, Any]] = ()) -> None:
+        """`kept` are checkpoints from an earlier export, their signatures checked."""
+        self._public_key = public_key
+        self._kept = {checkpoint["seq"]: checkpoint["hash"] for checkpoint in kept}
+        self._digest = hashlib.sha256()
+        self._segment_start = 1
+        self._is_first_line = True
+        self.seq = 0
+        self.hash = NO_HASH
+        self.first_seq = 1
+        self.checkpoints = 0
+
+    def take(self, line: bytes) -> None:
+        """Go on by one line, which ends with its newline.
+
+        Raises:
+            Wrong: it is not the line that was written there.
+        """
+        content = self._parse(line)
+        if "signed" in content:
+            self._take_signed(content)
+        else:
+            self._take_record(content, line)
+        self._is_first_line = False
+        expected = self._kept.get(self.seq)
+        if expected is not None and expected != self.hash:
+            raise Wrong(self.seq, "the trail is another one than the checkpoint kept earlier")
+
+    def finish(self) -> None:
+        """The export ends here.
+
+        Raises:
+            Wrong: there should be more.
+        """
+        if self.seq >= self._segment_start:
+            raise Wrong(self._segment_start, "no checkpoint covers the records from here on")
+        if self._is_first_line or self.checkpoints == 0:
+            raise Wrong(self.seq + 1, "the export holds no records")
+        latest = max(self._kept, default=0)
+        if latest > self.seq:
+            raise Wrong(self.seq + 1, f"missing; a checkpoint kept earlier goes up to {latest}")
+
+    def require_signed(self, content: dict[str, Any]) -> dict[str, Any]:
+        """What a line with a signature says.
+
+        Raises:
+            Wrong: it was not signed with this key.
+        """
+        signed = content["signed"]
+        document = json.dumps(
+            signed, ensure_ascii=False, sort_keys=True, separators=(",", ":")
+        ).encode()
+        try:
+            self._public_key.verify(bytes.fromhex(content["signature"]), SIGNED_PREFIX + document)
+        except (InvalidSignature, KeyError, TypeError, ValueError):
+            raise Wrong(self.seq + 1, "a checkpoint is not signed with this key") from None
+        checked: dict[str, Any] = signed
+        return checked
+
+    def _take_record(self, content: dict[str, Any], line: bytes) -> None:
+        expected = self.seq + 1
+        if content.get("seq") != expected:
+            found = content.get("seq")
+            raise Wrong(expected, f"expected here, but record {found} follows")
+        if content.get("prevHash") != self.hash:
+            raise Wrong(expected, "does not follow the one before it")
+        self.seq = expected
+        self.hash = content.get("hash", "")
+        self._digest.update(line)
+
+    def _take_signed(self, content: dict[str, Any]) -> None:
+        signed = self.require_signed(content)
+        if self._is_first_line:
+            # Where the export begins: everything before was in another one, or pruned.
+            self.seq, self.hash = signed["seq"], signed["hash"]
+            self._segment_start = self.first_seq = self.seq + 1
+            return
+        if signed["kind"] != "checkpoint" or signed["firstSeq"] != self._segment_start:
+            raise Wrong(self._segment_start, "the checkpoint of the records from here is missing")
+        if signed["seq"] != self.seq:
+            raise Wrong(min(self.seq, signed["seq"]) + 1, "missing, or one too many")
+        if signed["hash"] != self.hash or signed["digest"] != self._digest.hexdigest():
+            span = f"{self._segment_start} to {self.seq}"
+            raise Wrong(self._segment_start, f"the records {span} are not those that were signed")
+        self._digest = hashlib.sha256()
+        self._segment_start = self.seq + 1
+        self.checkpoints += 1
+
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        if len(line) <= MAX_LINE and line.endswith(b"\n"):
+            try:
+                content = json.loads(line)
+            except ValueError:
+                content = None
+            if isinstance(content, dict):
+                return content
+        raise Wrong(self.seq + 1, "the line is not one of an export")
+
+
+def verify(
+    lines: Iterable[bytes], public_key: Ed25519PublicKey, kept: Iterable[bytes] = ()
+) -> Verifier:
+    """Check an export; `kept` are lines of an earlier one, of which the checkpoints count.
+
+    Raises:
+        Wrong: something is not as it was written.
+    """
+    opener = Verifier(public_key)
+    contents = (json.loads(line) for line in kept if line.startswith(b'{"signed":'))
+    verifier = Verifier(public_key, [opener.require_signed(content) for content in contents])
+    for line in lines:
+        verifier.take(line)
+    verifier.finish()
+    return verifier
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; gives the exit status."""
+    parser = argparse.ArgumentParser(description="Check an export of the audit trail.")
+    parser.add_argument("export", type=Path, help="what `model-service audit export` wrote")
+    parser.add_argument("public_key", type=Path, help="the public key, a PEM file")
+    parser.add_argument("--checkpoint", type=Path, help="an earlier export, or a line of it")
+    options = parser.parse_args(arguments)
+    try:
+        public_key = load_pem_public_key(options.public_key.read_bytes())
+        if not isinstance(public_key, Ed25519PublicKey):
+            raise ValueError("the public key is not an Ed25519 key")
+        kept = options.checkpoint.read_bytes().splitlines() if options.checkpoint else []
+        with options.export.open("rb") as lines:
+            found = verify(iter(lambda: lines.readline(MAX_LINE + 1), b""), public_key, kept)
+    except Wrong as wrong:
+        sys.stdout.write(f"WRONG: {wrong}\n")
+        return 2
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(
+        f"right: records {found.first_seq} to {found.seq}, {found.checkpoints} checkpoints\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""From a request's headers to its principal, and what happens when there is none."""
+
+import math
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from model_service.http.abuse import Refusals
+from model_service.http.credentials import Credentials, Shown
+from model_service.http.rules import Access, Rule, authorise
+from model_service.kernel.audit import AuditEvent, Decision
+from model_service.kernel.caller import Caller, current_caller, set_caller
+from model_service.kernel.errors import Forbidden, TooManyRequests, Unauthenticated
+from model_service.kernel.principal import NOBODY, Principal, Role
+from model_service.kernel.rate import RateLimits, source_of
+
+#: The bootstrap administrator, and development's callers from loopback.
+_ADMINISTRATOR: Final = Principal(Role.ADMINISTRATOR)
+_INTERNAL: Final = Principal(Role.SERVICE, internal=True)
+
+
+class Tokens(Protocol):
+    """The access tokens, as the request path sees them."""
+
+    def find(self, token: bytes) -> Principal | None:
+        """Whose token it is, as far as is known in memory; None for any that is no good.
+
+        Raises:
+            DatabaseUnavailable: what is in memory is too old to be believed.
+        """
+        ...
+
+    async def look_up(self, token: bytes) -> Principal | None:
+        """As `find`, for a token not in memory: it may have been made elsewhere just now."""
+        ...
+
+    def claimed_id(self, token: bytes) -> UUID | None:
+        """The id that a token has in its text, whether it is a token or not."""
+        ...
+
+
+class Authenticator:
+    """Turns a request's headers into a principal, and lets it in or not."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        tokens: Tokens | None = None,
+        failures: RateLimits | None = None,
+        refusals: Refusals | None = None,
+    ) -> None:
+        """`failures` bounds the failed attempts of a source, `refusals` records them."""
+        self._credentials = credentials
+        self._tokens = tokens
+        self._failures = failures
+        self._refusals = refusals
+
+    async def admit(self, scope: dict[str, Any], rule: Rule) -> Principal:
+        """Who makes the request, if the rule lets it pass; says so to `current_caller` too.
+
+        Raises:
+            Unauthenticated: a credential was shown and is no good, or none was and one is needed.
+            TooManyRequests: instead, when the source has failed too often.
+            Forbidden: the credential does not allow this.
+            InvalidInput: `x-user-id` names nobody.
+        """
+        caller = self._tell(scope, NOBODY)
+        if rule.access is Access.OPEN:
+            return NOBODY
+        token: bytes | None = None
+        try:
+            shown = Shown.of(scope["headers"])
+            token = shown.token
+            principal = await self._identify(scope, shown)
+        except Unauthenticated as refusal:
+            await self._refuse_credential(caller, rule, token, refusal)
+            raise
+        caller = self._tell(scope, principal)
+        try:
+            principal = _acting_for(principal, shown.user_id())
+            authorise(rule, principal)
+        except (Unauthenticated, Forbidden) as refusal:
+            await self._note("auth.denied", caller, f"route:{rule.route}", refusal.message)
+            raise
+        if principal.user_id is not None and principal.role is not Role.USER:
+            self._tell(scope, principal)
+        return principal
+
+    async def note_denial(self, rule: Rule, refusal: Forbidden) -> None:
+        """Record what a slice refused to somebody whom the route's rule let pass."""
+        await self._note("auth.denied", current_caller(), f"route:{rule.route}", refusal.message)
+
+    async def _identify(self, scope: dict[str, Any], shown: Shown) -> Principal:
+        if shown.internal is not None:
+            self._credentials.check_internal(shown.internal)
+        if shown.token is not None:
+            principal = await self._holder(scope, shown.token)
+        elif (
+            self._credentials.loopback_is_administrator
+            and not shown.is_forwarded
+            and _is_loopback(scope)
+        ):
+            principal = _ADMINISTRATOR
+        else:
+            return NOBODY if shown.internal is None else _INTERNAL
+        return principal if shown.internal is None else replace(principal, internal=True)
+
+    async def _holder(self, scope: dict[str, Any], token: bytes) -> Principal:
+        # Compared in any case: what is done does not depend on how the token looks.
+        is_bootstrap = self._credentials.is_admin_token(token)
+        found = self._tokens.find(token) if self._tokens else None
+        if is_bootstrap:
+            return _ADMINISTRATOR
+        if found is None and self._tokens and not self._is_limited(scope):
+            found = await self._tokens.look_up(token)
+        if found is None:
+            raise Unauthenticated("The token is wrong")
+        return found
+
+    def _is_limited(self, scope: dict[str, Any]) -> bool:
+        return self._failures is not None and self._failures.wait(source_of(_peer(scope))) > 0
+
+    async def _refuse_credential(
+        self, caller: Caller, rule: Rule, token: bytes | None, refusal: Unauthenticated
+    ) -> None:
+        wait = self._failures.spend(source_of(caller.client)) if self._failures else 0.0
+        claimed = self._tokens.claimed_id(token) if self._tokens and token else None
+        subject = f"route:{rule.route}" if claimed is None else f"token:{claimed}"
+        await self._note("auth.failure", caller, subject, refusal.message)
+        if wait > 0:
+            raise TooManyRequests(
+                "Too many failed attempts from this address", retry_after=math.ceil(wait)
+            ) from refusal
+
+    async def _note(self, kind: str, caller: Caller, subject: str, reason: str) -> None:
+        if self._refusals is not None:
+            await self._refusals.note(
+                AuditEvent(
+                    type=kind,
+                    decision=Decision.DENY,
+                    subject=subject,
+                    reason=reason,
+                    caller=caller,
+                )
+            )
+
+    def _tell(self, scope: dict[str, Any], principal: Principal) -> Caller:
+        on_behalf_of = None if principal.role is Role.USER else principal.user_id
+        caller = Caller(principal.actor, on_behalf_of, scope.get("request_id"), _peer(scope))
+        set_caller(caller)
+        return caller
+
+
+def _acting_for(principal: Principal, user_id: str | None) -> Principal:
+    """The principal with the user it named; nobody can act for anybody."""
+    if user_id is None or user_id == principal.user_id or principal.role is Role.NOBODY:
+        return principal
+    if principal.role is Role.USER:
+        raise Forbidden("A user's token acts for that user only")
+    return replace(principal, user_id=user_id)
+
+
+def _peer(scope: dict[str, Any]) -> str | None:
+    client = scope.get("client")
+    return None if client is None else client[0]
+
+
+def _is_loopback(scope: dict[str, Any]) -> bool:
+    address = _peer(scope)
+    return address is not None and ip_address(address).is_loopback

@@ -1,0 +1,202 @@
+"""Administrative credentials: what keys are made and taken back with at their providers.
+
+A type of its own. There is no way to have one back: it is opened for its provider's
+administration API alone, and only while that is where it was when it was stored.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+import orjson
+import structlog
+
+from model_service.kernel.administration import AdminSettings, KeyAdministration, Order
+from model_service.kernel.audit import AuditEvent, AuditTrail
+from model_service.kernel.errors import (
+    AdministrationRefused,
+    Conflict,
+    FieldFault,
+    IntegrityFailure,
+    InvalidInput,
+    NotFound,
+)
+from model_service.kernel.sealing import SecretBox
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import Clock, Provider, uuid7
+from model_service.kernel.unit import Transactions
+from model_service.keys.domain import check_value
+
+log = structlog.get_logger(__name__)
+
+#: The place in the secret box.
+PLACE: Final = "admin_credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCredential:
+    """A stored administrative credential, without its secret."""
+
+    id: UUID
+    provider: Provider
+    label: str | None
+    settings: AdminSettings
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewAdminCredential:
+    """An administrative credential to be stored."""
+
+    provider: Provider
+    label: str | None
+    settings: AdminSettings
+    secret: Secret[str] = field(repr=False)
+
+
+class AdminCredentialStore(Protocol):
+    """Where they are kept."""
+
+    async def add(self, credential: AdminCredential, sealed: str) -> None:
+        """Store a new one."""
+        ...
+
+    async def list(self) -> Sequence[AdminCredential]:
+        """All of them, newest first."""
+        ...
+
+    async def find(
+        self, provider: Provider, credential_id: UUID | None
+    ) -> tuple[AdminCredential, str] | None:
+        """The one named, if it is the provider's, with its sealed text; None: the newest one."""
+        ...
+
+    async def is_at_work(self, credential_id: UUID) -> bool:
+        """Whether something is being made or taken back with it."""
+        ...
+
+    async def delete(self, credential_id: UUID) -> AdminCredential | None:
+        """Remove one; gives what it was."""
+        ...
+
+
+class AdminCredentials:
+    """The use cases of administrative credentials."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        store: AdminCredentialStore,
+        box: SecretBox,
+        administrations: Mapping[Provider, KeyAdministration],
+        trail: AuditTrail,
+        clock: Clock,
+        on_value: Callable[[str], None],
+    ) -> None:
+        """`on_value` is the redactor: it hears of every secret that is in this process."""
+        self._transactions = transactions
+        self._store = store
+        self._box = box
+        self._administrations = administrations
+        self._trail = trail
+        self._clock = clock
+        self._on_value = on_value
+
+    def administration(self, provider: Provider) -> KeyAdministration:
+        """The provider's administration API.
+
+        Raises:
+            AdministrationRefused: this service knows none.
+        """
+        found = self._administrations.get(provider)
+        if found is None:
+            raise AdministrationRefused(f"Provider '{provider}' has no administration API here")
+        return found
+
+    async def add(self, new: NewAdminCredential) -> AdminCredential:
+        """Ask the provider whether the credential may do what it is for, then store it sealed.
+
+        Raises:
+            InvalidInput: the provider, the settings or the secret is no good, or is refused.
+            ProviderUnreachable: the provider could not be asked; nothing is stored.
+            AuditUnavailable, DatabaseUnavailable: it could not be stored.
+        """
+        self._on_value(new.secret.reveal())
+        administration = self._administrations.get(new.provider)
+        if administration is None:
+            message = f"must be one of {', '.join(sorted(self._administrations))}"
+            raise InvalidInput(errors=[FieldFault("provider", message)])
+        try:
+            check_value(new.provider, new.secret)
+        except InvalidInput as error:
+            faults = [FieldFault("secret", fault.message) for fault in error.errors]
+            raise InvalidInput(errors=faults) from None
+        settings = administration.checked_settings(new.settings)
+        try:
+            target = settings.get("projectId", "")
+            await administration.check(Order("check", target, new.secret, settings))
+        except AdministrationRefused as error:
+            raise InvalidInput(error.message) from error
+        credential = AdminCredential(uuid7(), new.provider, new.label, settings, self._clock.now())
+        document = {"origin": administration.origin, "secret": new.secret.reveal()}
+        sealed = self._box.seal(PLACE, credential.id, Secret(orjson.dumps(document).decode()))
+        async with self._transactions.transaction():
+            await self._store.add(credential, sealed)
+            await self._record("credential.create", credential)
+        return credential
+
+    async def list(self) -> Sequence[AdminCredential]:
+        """All of them, newest first, without their secrets."""
+        return await self._store.list()
+
+    async def delete(self, credential_id: UUID) -> None:
+        """Forget a credential. Keys made with it go on working, but cannot be taken back.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: something is being made or taken back with it at this moment.
+        """
+        async with self._transactions.transaction():
+            deleted = await self._store.delete(credential_id)
+            if deleted is None:
+                raise NotFound("No such credential")
+            if await self._store.is_at_work(credential_id):
+                raise Conflict("A key is being made or taken back with it; try again later")
+            await self._record("credential.delete", deleted)
+
+    async def find(
+        self, provider: Provider, credential_id: UUID | None
+    ) -> tuple[AdminCredential, Secret[str]]:
+        """The credential named, or the provider's newest, opened.
+
+        Raises:
+            NotFound: there is none.
+            AdministrationRefused: it was stored for another origin.
+            IntegrityFailure: it does not open.
+        """
+        found = await self._store.find(provider, credential_id)
+        if found is None:
+            raise NotFound(f"There is no administrative credential for provider '{provider}'")
+        credential, sealed = found
+        try:
+            document = orjson.loads(self._box.open(PLACE, credential.id, sealed).reveal())
+        except IntegrityFailure:
+            log.error("a stored administrative credential does not open")
+            raise
+        if document["origin"] != self.administration(provider).origin:
+            raise AdministrationRefused(
+                "The administrative credential was stored for another address; store it anew"
+            )
+        self._on_value(document["secret"])
+        return credential, Secret(document["secret"])
+
+    async def _record(self, kind: str, credential: AdminCredential) -> None:
+        await self._trail.record(
+            AuditEvent(
+                type=kind,
+                subject=f"credential:{credential.id}",
+                provider=credential.provider.value,
+            )
+        )

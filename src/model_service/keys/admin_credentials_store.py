@@ -1,0 +1,84 @@
+"""Administrative credentials in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, delete, exists, insert, select
+
+from model_service.db.tables import issued_keys, provider_admin_credentials
+from model_service.db.uow import Database
+from model_service.kernel.types import Provider
+from model_service.keys.admin_credentials import AdminCredential
+from model_service.keys.rotation_domain import IssueState
+
+_c = provider_admin_credentials.c
+
+
+class SqlAdminCredentialStore:
+    """`AdminCredentialStore` in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def add(self, credential: AdminCredential, sealed: str) -> None:
+        """Store a new one."""
+        async with self._db.single() as connection:
+            await connection.execute(
+                insert(provider_admin_credentials).values(
+                    id=credential.id,
+                    provider=credential.provider.value,
+                    label=credential.label,
+                    settings=dict(credential.settings),
+                    sealed=sealed,
+                    created_at=credential.created_at,
+                )
+            )
+
+    async def list(self) -> Sequence[AdminCredential]:
+        """All of them, newest first."""
+        query = select(provider_admin_credentials).order_by(_c.created_at.desc(), _c.id.desc())
+        async with self._db.single() as connection:
+            return [_credential(row) for row in await connection.execute(query)]
+
+    async def find(
+        self, provider: Provider, credential_id: UUID | None
+    ) -> tuple[AdminCredential, str] | None:
+        """The one named, if it is the provider's, with its sealed text; None: the newest one."""
+        query = (
+            select(provider_admin_credentials)
+            .where(_c.provider == provider.value)
+            .order_by(_c.created_at.desc(), _c.id.desc())
+            .limit(1)
+        )
+        if credential_id is not None:
+            query = query.where(_c.id == credential_id)
+        async with self._db.single() as connection:
+            row = (await connection.execute(query)).first()
+        return (_credential(row), row.sealed) if row else None
+
+    async def is_at_work(self, credential_id: UUID) -> bool:
+        """Whether something is being made or taken back with it."""
+        query = select(
+            exists().where(
+                issued_keys.c.credential_id == credential_id,
+                issued_keys.c.state != IssueState.IN_USE.value,
+            )
+        )
+        async with self._db.single() as connection:
+            return bool(await connection.scalar(query))
+
+    async def delete(self, credential_id: UUID) -> AdminCredential | None:
+        """Remove one; gives what it was."""
+        query = (
+            delete(provider_admin_credentials)
+            .where(_c.id == credential_id)
+            .returning(*provider_admin_credentials.c)
+        )
+        async with self._db.single() as connection:
+            row = (await connection.execute(query)).first()
+        return _credential(row) if row else None
+
+
+def _credential(row: Row[Any]) -> AdminCredential:
+    return AdminCredential(row.id, Provider(row.provider), row.label, row.settings, row.created_at)

@@ -1,0 +1,122 @@
+"""Taking back from providers what is no more used: the last step of a rotation.
+
+Also what was made and never came to be used, and what belonged to keys that were deleted.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from model_service.kernel.administration import Order
+from model_service.kernel.errors import (
+    AdministrationRefused,
+    IntegrityFailure,
+    NotFound,
+    ProviderUnreachable,
+)
+from model_service.kernel.secret import Secret
+from model_service.keys.automatic_rotation import LEASE, MOST, AutomaticParts, Point
+from model_service.keys.domain import ProviderKey
+from model_service.keys.issue_store import Issue
+from model_service.keys.rotation_domain import IssueState, StepState, StoredVersion
+
+log = structlog.get_logger(__name__)
+
+#: Until the provider is asked again when it could not, or would not, take something back.
+RETRY: Final = timedelta(minutes=15)
+
+
+class WithdrawalDesk:
+    """Takes values back. May run in every worker at once; doing it twice is harmless."""
+
+    def __init__(self, parts: AutomaticParts) -> None:
+        self._p = parts
+
+    async def step(self) -> int:
+        """Take back what is to be taken back now; gives how much was tried.
+
+        Raises:
+            AuditUnavailable, DatabaseUnavailable: what is left is for a later step.
+        """
+        done = 0
+        while done < MOST:
+            now = self._p.clock.now()
+            issue = await self._p.issues.claim_going(now, now + LEASE)
+            if issue is None:
+                break
+            await self._take_back(issue)
+            done += 1
+        return done
+
+    async def _take_back(self, issue: Issue) -> None:
+        p = self._p
+        key = await p.keys.get(issue.key_id)
+        revoked = None if key is None else await self._revoked(issue, key)
+        value = None if key is None or revoked is None else self._value(key, revoked)
+        p.at(Point.CLAIMED)
+        try:
+            if key is not None and revoked is not None and await self._is_in_use(key, revoked):
+                await self._leave(issue, key)
+                return
+            credential, secret = await p.credentials.find(issue.provider, issue.credential_id)
+            order = Order(issue.name, issue.target, secret, credential.settings)
+            administration = p.credentials.administration(issue.provider)
+            await administration.withdraw(order, issue.reference, value)
+        except NotFound:
+            reason = "the provider was not told: its administrative credential is gone"
+        except (AdministrationRefused, ProviderUnreachable, IntegrityFailure) as error:
+            await p.issues.advance(
+                issue, IssueState.WITHDRAWING, claimed_until=p.clock.now() + RETRY
+            )
+            log.warning(
+                "a value could not be taken back", key_id=str(issue.key_id), reason=error.message
+            )
+            return
+        else:
+            reason = "taken back from the provider"
+            p.at(Point.TAKEN_BACK)
+        await self._finish(issue, revoked, reason)
+
+    async def _revoked(self, issue: Issue, key: ProviderKey) -> StoredVersion | None:
+        """The stored value that is to be taken back; None when it was never stored, or is gone."""
+        for version in await self._p.store.openable(key.id):
+            if (version.version, version.state) == (issue.version, StepState.REVOKED):
+                return version
+        return None
+
+    def _value(self, key: ProviderKey, revoked: StoredVersion) -> Secret[str] | None:
+        """What must work no more; None when it does not open."""
+        try:
+            value = self._p.exchange.opened(key, revoked)
+        except IntegrityFailure:
+            return None
+        self._p.on_value(value.reveal())
+        return value
+
+    async def _is_in_use(self, key: ProviderKey, revoked: StoredVersion) -> bool:
+        """Whether somebody went back to the value since."""
+        for sealed in await self._p.keys.get_sealed([key.id]):
+            value = self._p.open_value(sealed)
+            self._p.on_value(value.reveal())
+            return self._p.exchange.is_value_of(key, revoked, value)
+        return False
+
+    async def _leave(self, issue: Issue, key: ProviderKey) -> None:
+        """Let a value that is in use again be."""
+        p = self._p
+        async with p.transactions.transaction():
+            now = await p.store.lock(key.id)
+            if now is not None and now.key_version == key.key_version:
+                rotation = await p.journal.origin(now, issue.version)
+                await p.exchange.reuse(rotation, issue.version, now.key_version)
+
+    async def _finish(self, issue: Issue, revoked: StoredVersion | None, reason: str) -> None:
+        p = self._p
+        async with p.transactions.transaction():
+            key = await p.store.lock(issue.key_id)
+            if key is not None and revoked is not None:
+                rotation = await p.journal.origin(key, issue.version)
+                await p.journal.ended(rotation, issue.version, StepState.DESTROYED, reason)
+                await p.store.destroy(issue.key_id, issue.version)
+            await p.issues.remove(issue)

@@ -1,0 +1,122 @@
+"""The whole of secret rotation as operators do it: status, new secret, new term, after a leak."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from model_service.kernel.errors import Conflict
+from model_service.kernel.keyring import KeyringStatus, KeyringStore, TermRow, TermStatus
+from model_service.kernel.sealed import SealedTable
+from model_service.vault.keyring import Keyring
+from model_service.vault.rewrap import Rewrapper
+from model_service.vault.rotation import SecretRotation, Witnesses, exposed_terms
+from model_service.vault.terms import TermRotation
+from model_service.vault.watch import KeyringWatch
+
+#: Seconds to wait for running processes: twice as long as one that died is taken for alive.
+PATIENCE: Final = 60.0
+#: Seconds between two looks at what they say.
+_LOOK: Final = 0.2
+#: Times that a term is tried to be destroyed while records are being stored.
+_TRIES: Final = 50
+
+
+class Custody:
+    """The steps of `model-service secret`, over the keyring that the command opened."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        store: KeyringStore,
+        watch: KeyringWatch,
+        tables: Sequence[SealedTable],
+        witnesses: Witnesses,
+    ) -> None:
+        self.secrets = SecretRotation(keyring, store, witnesses)
+        self._keyring = keyring
+        self._store = store
+        self._watch = watch
+        self._tables = tables
+        self._terms = TermRotation(keyring, store, witnesses)
+        self._rewrapper = Rewrapper(
+            tables, keyring, store, self._terms, witnesses.trail, lambda *_: None
+        )
+
+    async def status(self) -> KeyringStatus:
+        """Wraps, who uses which, and terms with their records."""
+        async with self._store.shared() as session:
+            rows = await session.load()
+            instances = await session.instances()
+        return KeyringStatus(
+            wraps=rows.wraps,
+            instances=instances,
+            terms=tuple([TermStatus(row, await self._records(row)) for row in rows.terms]),
+            exposed=tuple(exposed_terms(rows)),
+        )
+
+    async def change_term(self) -> int:
+        """Add a term, wait until every running process knows it, activate it, give its number.
+
+        Raises:
+            Conflict: the master secret is being rotated, or a process does not take the term
+                in. Run again, this goes on with the same term.
+        """
+        term = await self._terms.add()
+        await _until_none(
+            lambda: self._terms.strangers(term), f"do not take in the new term {term}"
+        )
+        await self._terms.activate(term)
+        return term
+
+    async def renew(self, on_moved: Callable[[int], None]) -> tuple[int, ...]:
+        """After a leak: a new term, all records moved to it, the exposed terms destroyed.
+
+        `on_moved` hears how many records were moved with each batch. Gives the exposed terms
+        that had to stay because they have records that do not open. Run again after an
+        interruption, it goes on where it was.
+
+        Raises:
+            Conflict: the old secret is still in use; or as `change_term`.
+            DatabaseUnavailable, AuditUnavailable: run it again.
+        """
+        await self.secrets.finalize()
+        exposed = (await self.status()).exposed
+        if self._keyring.active_term in exposed:
+            await self.change_term()
+        await _until_none(self._terms.laggards, "still seal under an exposed term")
+        await self._watch.enter()
+        try:
+            for _ in range(_TRIES):
+                await self._rewrapper.finish(on_moved)
+                exposed = await self._not_destroyed(exposed)
+                if not exposed or self._rewrapper.unopened:
+                    break
+                await asyncio.sleep(_LOOK)
+        finally:
+            await self._watch.leave()
+        return exposed
+
+    async def _not_destroyed(self, exposed: Sequence[int]) -> tuple[int, ...]:
+        return tuple(
+            [term for term in exposed if not await self._terms.destroy(term, self._tables, after=0)]
+        )
+
+    async def _records(self, row: TermRow) -> dict[str, int]:
+        return {table.name: await table.count(row.term) for table in self._tables}
+
+
+async def _until_none(names: Callable[[], Awaitable[list[str]]], what: str) -> None:
+    """Wait until no running process is named any more.
+
+    Raises:
+        Conflict: some still are after a minute, though they run.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while remaining := await names():
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"{len(remaining)} running instances {what}: {', '.join(remaining)}. Look at their"
+                " logs, restart them, then run this again"
+            )
+        await asyncio.sleep(_LOOK)

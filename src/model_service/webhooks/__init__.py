@@ -1,0 +1,1 @@
+"""Events out: who wants to be told of what, and telling them."""
