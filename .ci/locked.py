@@ -36,7 +36,7 @@ def main(wanted: list[str]) -> None:
 def needed(lock: str, roots: Iterable[str]) -> set[str]:
     """The names of all packages that `roots` need on this machine, in the lock's versions."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write(without_hashes(lock))
+        constraints.write(constraints_of(lock))
         constraints.flush()
         done = subprocess.run(  # noqa: S603 - the arguments are this repository's
             [
@@ -50,9 +50,13 @@ def needed(lock: str, roots: Iterable[str]) -> set[str]:
     return {cast("str", item["metadata"]["name"]) for item in json.loads(done.stdout)["install"]}
 
 
-def without_hashes(lock: str) -> str:
-    """The lock's versions alone: beside hashes pip would want every requirement pinned."""
-    return re.sub(r" *\\\n(?: +--hash=\S+(?: *\\)?\n?)+", "\n", lock)
+def constraints_of(lock: str) -> str:
+    """The lock's versions alone, since pip takes neither hashes nor extras in a constraint.
+
+    Beside hashes it would want every requirement pinned.
+    """
+    without_hashes = re.sub(r" *\\\n(?: +--hash=\S+(?: *\\)?\n?)+", "\n", lock)
+    return re.sub(r"^([A-Za-z0-9._-]+)\[[^\]]*\]==", r"\1==", without_hashes, flags=re.MULTILINE)
 
 
 def select(lock: str, names: Iterable[str]) -> str:
