@@ -245,7 +245,8 @@ def assemble(
             prepare=watch.prepare,
         )
     )
-    sharing = KeySharing.build(database, keys, trail, announcer, clock)
+    refusals = Refusals(trail)
+    sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals)
     models = ModelService(
         database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()
     )
@@ -264,7 +265,6 @@ def assemble(
     )
 
     access = AccessTokens.build(database, opened.token_hasher, notices, trail, announcer, clock)
-    refusals = Refusals(trail)
     authenticator = Authenticator(
         _credentials(settings),
         access.directory,
