@@ -22,7 +22,7 @@ def sandbox_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         stdout=subprocess.DEVNULL,
     )
     sandbox = Sandbox()
-    for offset, stand_in in enumerate(sandbox.stand_ins, start=1):
+    for offset, stand_in in enumerate(sandbox.everything, start=1):
         stand_in.origin = f"http://127.0.0.1:{port + offset}"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -2,6 +2,7 @@
 
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.routing import APIRoute
@@ -10,9 +11,8 @@ from model_service.http.auth import GuardedRoute
 from model_service.http.rules import Access, Rule, authorise, declare
 from model_service.kernel.errors import Forbidden, Unauthenticated
 from model_service.kernel.principal import NOBODY, Permission, Principal, Role, Scopes
-from model_service.kernel.types import uuid7
 
-TOKEN_ID = uuid7()
+TOKEN_ID = UUID("0198c1de-0000-7000-8000-000000000001")
 USER = Principal(Role.USER, "alice", TOKEN_ID)
 SERVICE = Principal(Role.SERVICE, None, TOKEN_ID)
 ADMINISTRATOR = Principal(Role.ADMINISTRATOR, None, TOKEN_ID)
@@ -22,16 +22,17 @@ AUDITOR = Principal(
     Role.USER, "alice", TOKEN_ID, Scopes.of(routes=[Permission.AUDITOR, Permission.KEYS_READ])
 )
 
+EVERYBODY = (NOBODY, USER, SERVICE, ADMINISTRATOR, BOOTSTRAP, INTERNAL, AUDITOR)
+
 #: Who passes; None stands for nobody's credential being asked for.
 PASSES: dict[Access, set[Principal]] = {
-    Access.OPEN: {NOBODY, USER, SERVICE, ADMINISTRATOR, BOOTSTRAP, INTERNAL, AUDITOR},
+    Access.OPEN: set(EVERYBODY),
     Access.USER: {USER, SERVICE, ADMINISTRATOR, BOOTSTRAP, INTERNAL},
     Access.SERVICE: {SERVICE, ADMINISTRATOR, BOOTSTRAP, INTERNAL},
     Access.ADMINISTRATOR: {ADMINISTRATOR, BOOTSTRAP},
     Access.INTERNAL: {INTERNAL},
     Access.AUDITOR: {ADMINISTRATOR, BOOTSTRAP, AUDITOR},
 }
-EVERYBODY = PASSES[Access.OPEN]
 
 
 def rule(access: Access, permission: Permission | None = None) -> Rule:
