@@ -36,28 +36,30 @@ class Running:
         raise RuntimeError("no VmRSS line; is this Linux?")
 
 
+def environment(database_url: str | None, data_dir: Path) -> dict[str, str]:
+    """What the service, or one of its commands, is started with."""
+    given = {
+        "PATH": os.environ["PATH"],
+        "ENVIRONMENT": "production",
+        "HOST": "127.0.0.1",
+        "DATA_DIR": str(data_dir),
+        "ADMIN_TOKEN": ADMIN_TOKEN,
+        "INTERNAL_SECRET": INTERNAL_SECRET,
+        "ENCRYPTION_SECRET": ENCRYPTION_SECRET,
+    }
+    return given | ({"DATABASE_URL": database_url} if database_url else {})
+
+
 @asynccontextmanager
 async def running(database_url: str | None, data_dir: Path) -> AsyncIterator[Running]:
     """The service, started and answering; stopped by SIGTERM at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "ENVIRONMENT": "production",
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "DATA_DIR": str(data_dir),
-        "ADMIN_TOKEN": ADMIN_TOKEN,
-        "INTERNAL_SECRET": INTERNAL_SECRET,
-        "ENCRYPTION_SECRET": ENCRYPTION_SECRET,
-    }
-    if database_url:
-        environment["DATABASE_URL"] = database_url
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "model_service", "serve"],
-        env=environment,
+        env=environment(database_url, data_dir) | {"PORT": str(port)},
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
     )

@@ -8,14 +8,15 @@ nothing. A lone request waits for nobody.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Purpose
 from model_service.kernel.caller import Caller, current_caller
 from model_service.kernel.errors import (
     AuditUnavailable,
+    DatabaseUnavailable,
     IntegrityFailure,
     KeyInactive,
     NotFound,
@@ -27,7 +28,13 @@ from model_service.kernel.unit import Transactions
 from model_service.keys.domain import KeyStore, SealedKey, Use, audit_subject
 
 #: Most reveals in one batch; keeps the event loop's share of decryption near a millisecond.
-MAX_BATCH = 128
+MAX_BATCH: Final = 128
+#: Most reveals that wait for their batch: seconds of work. More are told to come back.
+MOST_WAITING: Final = 4096
+#: Seconds that a batch may take, should somebody hold the lock on one of its rows.
+BATCH_SECONDS: Final = 4.0
+#: Seconds after which a caller is told to come back, wherever in the queue it is.
+ANSWER_SECONDS: Final = 6.0
 
 Outcome = Secret[str] | ServiceError
 """What becomes of asking for a key: its value, or why it stays in."""
@@ -82,13 +89,19 @@ class RevealDesk:
             KeyInactive: it is inactive or expired.
             IntegrityFailure: what is stored does not open.
             AuditUnavailable: it cannot be recorded; the value stays in.
-            DatabaseUnavailable: the use cannot be counted; the value stays in.
+            DatabaseUnavailable: the use cannot be counted, or too many wait; the value stays in.
         """
+        if len(self._waiting) >= MOST_WAITING:
+            raise DatabaseUnavailable("Too many keys are being asked for")
         answer: asyncio.Future[Secret[str]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(key_id, purpose, current_caller(), answer))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._serve())
-        return await answer
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError as error:
+            raise DatabaseUnavailable from error
 
     async def close(self) -> None:
         """Wait for the batch under way."""
@@ -102,7 +115,10 @@ class RevealDesk:
             if not wanted:
                 continue
             try:
-                outcomes = await self._reveal_all(wanted)
+                async with asyncio.timeout(BATCH_SECONDS):
+                    outcomes = await self._reveal_all(wanted)
+            except TimeoutError:
+                _fail(wanted, DatabaseUnavailable())
             except Exception as error:  # noqa: BLE001 - handed to each caller, who handles it
                 if isinstance(error, AuditUnavailable):
                     # Who came meanwhile has waited as long, and would now wait for the same.
@@ -114,22 +130,43 @@ class RevealDesk:
 
     async def _reveal_all(self, requests: Sequence[_Request]) -> Mapping[UUID, Outcome]:
         wanted = Counter(request.key_id for request in requests)
+        found, outcomes = await self._look(wanted)
+        async with self._transactions.transaction():
+            missed = await self._count(wanted, found, outcomes)
+            if missed:
+                # Changed since they were read: what holds is what is there now.
+                again, changed = await self._look(missed)
+                still_missed = await self._count(wanted, again, changed)
+                changed |= dict.fromkeys(still_missed, KeyInactive())
+                found, outcomes = found | again, outcomes | changed
+            await self._trail.record(*_events(requests, found, outcomes))
+        return outcomes
+
+    async def _look(
+        self, wanted: Collection[UUID]
+    ) -> tuple[dict[UUID, SealedKey], dict[UUID, Outcome]]:
+        """The keys as they are stored, and what becomes of asking for them."""
         found = {sealed.key.id: sealed for sealed in await self._store.get_sealed(list(wanted))}
         outcomes: dict[UUID, Outcome] = dict.fromkeys(wanted, NotFound("No such key"))
         outcomes |= {key_id: self._open_usable(sealed) for key_id, sealed in found.items()}
+        return found, outcomes
+
+    async def _count(
+        self,
+        wanted: Counter[UUID],
+        found: Mapping[UUID, SealedKey],
+        outcomes: Mapping[UUID, Outcome],
+    ) -> list[UUID]:
+        """Count the uses of those that opened; gives the keys that are no longer as found."""
         uses = [
             Use(key_id, sealed.key.key_version, wanted[key_id])
             for key_id, sealed in found.items()
             if isinstance(outcomes[key_id], Secret)
         ]
-        async with self._transactions.transaction():
-            if uses:
-                counted = await self._store.count_uses(uses, self._clock.now())
-                for use in uses:
-                    if use.key_id not in counted:
-                        outcomes[use.key_id] = KeyInactive()
-            await self._trail.record(*_events(requests, found, outcomes))
-        return outcomes
+        if not uses:
+            return []
+        counted = await self._store.count_uses(uses, self._clock.now())
+        return [use.key_id for use in uses if use.key_id not in counted]
 
     def _open_usable(self, sealed: SealedKey) -> Outcome:
         if not sealed.key.is_usable(self._clock.now()):
