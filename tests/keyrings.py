@@ -17,7 +17,7 @@ from model_service.db.uow import Database
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, SystemClock, uuid7
 from model_service.keys.domain import ProviderKey, key_prefix
-from model_service.keys.service import Sealer
+from model_service.keys.sealer import Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.vault.box import KeyringBox
 from model_service.vault.custody import Custody

@@ -16,7 +16,7 @@ from model_service.keys.automatic_rotation import Point
 from model_service.keys.domain import ProviderKey, key_prefix
 from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.rotation_store import SqlRotationStore
-from model_service.keys.service import Sealer
+from model_service.keys.sealer import Sealer
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.verification import Verifier
 from model_service.vault.box import KeyringBox

@@ -25,7 +25,7 @@ from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
 from model_service.custody import keyring_upkeep, open_vault
-from model_service.db.engine import create_engine, normalise_url
+from model_service.db.engine import create_engine
 from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
@@ -44,21 +44,25 @@ from model_service.keys.admin_credentials_api import router as admin_credentials
 from model_service.keys.api import router as keys_router
 from model_service.keys.rotation_api import router as rotation_router
 from model_service.keys.rotation_assembly import Foundation, KeyRotation
-from model_service.keys.service import KeyObservers, KeyService, Sealer
+from model_service.keys.sealer import Sealer
+from model_service.keys.service import KeyObservers, KeyService
 from model_service.keys.shares_api import router as shares_router
 from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.validation_limit import LimitedGate
 from model_service.keys.verification import Verifier
 from model_service.providers.administration.registry import (
-    AdministrationUrls,
-    administration_addresses,
     administrations,
 )
-from model_service.providers.egress import EgressPolicy
-from model_service.providers.registry import BaseUrls, Providers, operator_addresses
+from model_service.providers.registry import Providers
 from model_service.providers.transport import Transport
 from model_service.settings import Settings
+from model_service.upstreams import (
+    address_faults,
+    administration_urls,
+    build_providers,
+    policy_of,
+)
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
@@ -118,34 +122,6 @@ def load_settings() -> Settings:
     if faults:
         raise StartupFault(*faults)
     return configuration.load()
-
-
-def address_faults(settings: Settings) -> list[str]:
-    """What is wrong with the addresses in the settings."""
-
-    def database() -> None:
-        if settings.database_url is not None:
-            normalise_url(settings.database_url)
-
-    def providers() -> None:
-        # With no rule of the policy in the way: that one is checked by itself.
-        operator_addresses(_base_urls(settings), EgressPolicy((), loopback_allowed=True))
-
-    def administration() -> None:
-        administration_addresses(
-            _administration_urls(settings), EgressPolicy((), loopback_allowed=True)
-        )
-
-    def allowed_hosts() -> None:
-        EgressPolicy.parse(settings.upstream_allowed_hosts, loopback_allowed=True)
-
-    faults: list[str] = []
-    for check in (database, providers, administration, allowed_hosts):
-        try:
-            check()
-        except StartupFault as fault:
-            faults.extend(fault.faults)
-    return faults
 
 
 def configure_logging(settings: Settings) -> Redactor:
@@ -236,7 +212,7 @@ def assemble(
             box=KeyringBox(keyring),
             verifier=Verifier(gate, observers.on_verdict),
             administrations=administrations(
-                transport, _policy(settings), _administration_urls(settings)
+                transport, policy_of(settings), administration_urls(settings)
             ),
             trail=trail,
             announcer=announcer,
@@ -327,41 +303,6 @@ def assemble(
                 webhooks.deliverer,
             )
         ),
-    )
-
-
-def build_providers(settings: Settings) -> tuple[Providers, Transport]:
-    """The providers over one transport.
-
-    Raises:
-        StartupFault: a base URL or the list of allowed hosts is malformed.
-    """
-    policy = _policy(settings)
-    transport = Transport(policy)
-    return Providers(transport, policy, _base_urls(settings)), transport
-
-
-def _policy(settings: Settings) -> EgressPolicy:
-    return EgressPolicy.parse(
-        settings.upstream_allowed_hosts, loopback_allowed=not settings.is_production
-    )
-
-
-def _administration_urls(settings: Settings) -> AdministrationUrls:
-    return AdministrationUrls(
-        openai=settings.openai_base_url,
-        openai_admin=settings.openai_admin_base_url,
-        azure_management=settings.azure_management_base_url,
-        azure_login=settings.azure_login_base_url,
-    )
-
-
-def _base_urls(settings: Settings) -> BaseUrls:
-    return BaseUrls(
-        openai=settings.openai_base_url,
-        anthropic=settings.anthropic_base_url,
-        google=settings.google_base_url,
-        ollama=settings.ollama_base_url,
     )
 
 

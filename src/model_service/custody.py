@@ -24,7 +24,7 @@ from model_service.kernel.sealed import SealedTable
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock, uuid7
 from model_service.keys.sealed import sealed_keys, sealed_versions
-from model_service.keys.service import Sealer
+from model_service.keys.sealer import Sealer
 from model_service.settings import Settings
 from model_service.vault.box import KeyringBox
 from model_service.vault.custody import Custody

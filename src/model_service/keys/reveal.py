@@ -9,6 +9,7 @@ nothing. A lone request waits for nobody.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import Context
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -96,7 +97,8 @@ class RevealDesk:
         answer: asyncio.Future[Secret[str]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(key_id, purpose, current_caller(), answer))
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._serve())
+            # Without the caller's context, so that no batch joins somebody's transaction.
+            self._worker = asyncio.create_task(self._serve(), context=Context())
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer

@@ -9,7 +9,7 @@ from model_service.db.sealed import SqlSealedTable
 from model_service.db.tables import api_key_versions, api_keys
 from model_service.db.uow import Database
 from model_service.keys.domain import ENDPOINT, SealedKey
-from model_service.keys.service import Sealer
+from model_service.keys.sealer import Sealer
 from model_service.keys.store import PLAIN, key_of
 
 

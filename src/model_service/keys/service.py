@@ -39,9 +39,8 @@ from model_service.keys.domain import (
 )
 from model_service.keys.reveal import RevealDesk, does_not_open
 from model_service.keys.rotation_domain import announced
+from model_service.keys.sealer import Sealer
 from model_service.keys.verification import Verifier, unreachable
-from model_service.vault.envelope import AssociatedData, ciphertext_sha256, term_of
-from model_service.vault.keyring import Keyring
 
 log = structlog.get_logger(__name__)
 
@@ -56,36 +55,6 @@ class KeyObservers:
     on_value: Callable[[str], None]
     on_reveal: Callable[[str], None]
     on_verdict: Callable[[Provider, Verdict], None]
-
-
-class Sealer:
-    """Seals key values to their rows, and opens them again. The one user of the vault here."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-
-    def seal(self, key: ProviderKey, value: Secret[str]) -> SealedKey:
-        """The key with its ciphertext, bound to id, user, provider, version and endpoint."""
-        return SealedKey(key, self._keyring.seal(_binding(key), value))
-
-    def open(self, sealed: SealedKey) -> Secret[str]:
-        """The value. Raises `IntegrityFailure` when row or ciphertext was altered or moved."""
-        try:
-            binding = _binding(sealed.key)
-        except ValueError:  # an endpoint that the service would not have stored
-            raise IntegrityFailure from None
-        return self._keyring.open(sealed.encrypted_key, binding)
-
-    def mark(self, sealed: SealedKey) -> tuple[str, int]:
-        """The ciphertext's SHA-256 and its term, by which the audit trail knows it."""
-        return ciphertext_sha256(sealed.encrypted_key), term_of(sealed.encrypted_key)
-
-    def check(self) -> None:
-        """Seal and open a record, to show that the keyring works. Raises `VaultError`."""
-        nobody = AssociatedData(
-            record_id=UUID(int=0), user_id="", provider="", key_version=0, endpoint_origin=""
-        )
-        self._keyring.open(self._keyring.seal(nobody, Secret("check")), nobody)
 
 
 class KeyService:
@@ -370,16 +339,6 @@ class KeyService:
 
     def _alarm(self, key_id: UUID) -> None:
         log.error("stored key does not open", key_id=str(key_id))
-
-
-def _binding(key: ProviderKey) -> AssociatedData:
-    return AssociatedData(
-        record_id=key.id,
-        user_id=key.user_id,
-        provider=key.provider.value,
-        key_version=key.key_version,
-        endpoint_origin=endpoint_origin(key.endpoint),
-    )
 
 
 def _endpoint_of(metadata: Metadata | None) -> str | None:
