@@ -44,7 +44,10 @@ def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
         responses=documented(400, 401, 403, 409, 413, 503),
         openapi_extra=declare(Access.ADMINISTRATOR),
     )
-    async def create_model(body: CreateModel, _: Annotated[NoQuery, Query()]) -> ModelView:
+    async def create_model(
+        body: CreateModel, _: Annotated[NoQuery, Query()], asker: AskedBy
+    ) -> ModelView:
+        _check_name(asker, body.name)
         return ModelView.of(await models.create(body.to_new()))
 
     @routes.get(
@@ -155,8 +158,11 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
         openapi_extra=declare(Access.ADMINISTRATOR),
     )
     async def change_model(
-        model_id: UUID, body: ChangeModel, _: Annotated[NoQuery, Query()]
+        model_id: UUID, body: ChangeModel, _: Annotated[NoQuery, Query()], asker: AskedBy
     ) -> ModelView:
+        await _check_seen(asker, models, model_id)
+        if "name" in body.model_fields_set:
+            _check_name(asker, body.name)
         return ModelView.of(await models.update(model_id, body.to_changes()))
 
     @routes.delete(
@@ -167,7 +173,8 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
         responses=documented(400, 401, 403, 404, 503),
         openapi_extra=declare(Access.ADMINISTRATOR),
     )
-    async def delete_model(model_id: UUID, _: Annotated[NoQuery, Query()]) -> None:
+    async def delete_model(model_id: UUID, _: Annotated[NoQuery, Query()], asker: AskedBy) -> None:
+        await _check_seen(asker, models, model_id)
         await models.delete(model_id)
 
 
@@ -176,3 +183,14 @@ def _seen(asker: Principal, model: Model) -> Model:
     if not asker.scopes.allow_model(model.name):
         raise NotFound("No such model")
     return model
+
+
+async def _check_seen(asker: Principal, models: ModelService, model_id: UUID) -> None:
+    """Nobody changes or removes a model that he does not see."""
+    if asker.scopes.models is not None:
+        _seen(asker, await models.get(model_id))
+
+
+def _check_name(asker: Principal, name: str) -> None:
+    if not asker.scopes.allow_model(name):
+        raise Forbidden("The token's scopes do not allow a model of that name")
