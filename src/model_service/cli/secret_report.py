@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import typer
 from rich.table import Table
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import exists, func, or_, select, tuple_
 
 from model_service.cli.console import printable
 from model_service.db.tables import api_keys, keyring_terms, keyring_wraps
@@ -18,6 +18,9 @@ from model_service.kernel.keyring import KeyringStatus, TermState, TermStatus
 
 #: Keys read at a time.
 _BATCH: Final = 1_000
+#: Keys carry the time of the machine that stored them, terms that of the database; and whoever
+#: was storing a key when its term was retired did so a moment later.
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)
 
 _COLUMNS: Final = {
     "id": api_keys.c.id,
@@ -140,20 +143,22 @@ def _other_secrets(status: KeyringStatus) -> dict[str, int]:
 
 
 async def _exposed_keys(database: Database) -> AsyncIterator[Mapping[str, object]]:
-    """Keys stored before the first term that the leaked secret did not open, by user and name."""
-    k = api_keys.c
+    """Keys that may have been stored under an exposed term, by user and name.
+
+    That is all of them while an exposed term is in use still, or was never out of use.
+    """
+    k, t = api_keys.c, keyring_terms.c
     order = (k.user_id, k.provider, k.key_name)
     last: tuple[object, ...] | None = None
-    since = (
-        select(func.min(keyring_terms.c.created_at))
-        .where(
-            keyring_terms.c.term
-            > select(func.max(keyring_wraps.c.exposed_through)).scalar_subquery()
-        )
-        .scalar_subquery()
-    )
+    exposed = t.term <= select(func.max(keyring_wraps.c.exposed_through)).scalar_subquery()
+    unretired = exists().where(exposed, t.retired_at.is_(None))
+    retired_at = select(func.max(t.retired_at)).where(exposed).scalar_subquery()
     while True:
-        query = select(*_COLUMNS.values()).where(k.created_at < since).order_by(*order)
+        query = (
+            select(*_COLUMNS.values())
+            .where(or_(unretired, k.created_at < retired_at + _CLOCKS_DIFFER))
+            .order_by(*order)
+        )
         if last is not None:
             query = query.where(tuple_(*order) > tuple_(*last))
         async with database.single() as connection:
