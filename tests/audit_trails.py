@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, insert, select, text
 
 from model_service.audit import chain
 from model_service.audit.domain import GENESIS, AuditRecord, Entry, Head
@@ -82,13 +82,14 @@ class Bench:
         return output.getvalue(), exported
 
 
-def make_bench(database: Database, redact: Callable[[str], str] = str) -> Bench:
+def make_bench(
+    database: Database,
+    redact: Callable[[str], str] = str,
+    announcer: RecordingAnnouncer | None = None,
+) -> Bench:
     """A trail on a database, with keys of its own."""
-    keys, clock, announcer = (
-        AuditKeys(Secret(CHAIN_KEY), SIGNING_KEY),
-        SetClock(),
-        RecordingAnnouncer(),
-    )
+    keys, clock = AuditKeys(Secret(CHAIN_KEY), SIGNING_KEY), SetClock()
+    announcer = announcer or RecordingAnnouncer()
     trail = Trail(database, keys, clock, redact, "test-host:1")
     ledger = Ledger.build(database, keys, trail, announcer, clock)
     return Bench(database, clock, trail, announcer, ledger)
@@ -99,7 +100,8 @@ async def empty_trail(database: Database) -> None:
     async with database.transaction() as connection:
         names = f"{audit_records.name}, {audit_checkpoints.name}"
         await connection.execute(text(f"TRUNCATE {names}"))
-        await connection.execute(update(audit_head).values(seq=0, hash=GENESIS.hash))
+        await connection.execute(delete(audit_head))
+        await connection.execute(insert(audit_head).values(single=True, seq=0, hash=GENESIS.hash))
 
 
 def entry(number: int, **fields: Any) -> Entry:

@@ -102,7 +102,12 @@ async def shared_database(database_url: Secret[str]) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture
 async def database(shared_database: Database) -> Database:
     """The shared database with empty tables; the keyring stays."""
-    async with shared_database.transaction() as connection:
+    await _empty(shared_database)
+    return shared_database
+
+
+async def _empty(database: Database) -> None:
+    async with database.transaction() as connection:
         tables = (
             access_tokens,
             models,
@@ -114,7 +119,6 @@ async def database(shared_database: Database) -> Database:
         )
         names = ", ".join(table.name for table in tables)
         await connection.execute(text(f"TRUNCATE {names} CASCADE"))
-    return shared_database
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -161,10 +165,15 @@ def redactor() -> Redactor:
 
 @pytest_asyncio.fixture(scope="session")
 async def shared_service(
-    settings: Settings, database_url: Secret[str], redactor: Redactor
+    settings: Settings,
+    database_url: Secret[str],
+    shared_database: Database,
+    redactor: Redactor,
 ) -> AsyncIterator["Service"]:
     from model_service.app import build
 
+    # What tests without a service left behind was sealed by no keyring.
+    await _empty(shared_database)
     service = await build(settings, database_url, redactor)
     yield service
     await service.close()

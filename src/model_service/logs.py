@@ -20,11 +20,12 @@ from model_service.kernel.redact import Redactor
 #: Every field a log line may have, besides `event`, `level`, `time` and `logger`.
 ALLOWED_FIELDS = frozenset(
     {
-        "action", "address", "attempts", "client", "code", "count", "database", "directory",
-        "duration_ms", "environment", "error", "error_type", "faults", "host", "key_id", "method",
-        "model_id", "next_step", "origin", "path", "phase", "pid", "port", "provider", "reason",
-        "request_id", "route", "signal", "state", "status", "subject", "term", "url", "user_id",
-        "verdict", "version", "where", "workers",
+        "action", "address", "attempt", "attempts", "change", "client", "code", "count",
+        "database", "directory", "duration_ms", "environment", "error", "error_type", "event_id",
+        "faults", "host", "key_id", "method", "model_id", "next_step", "origin", "outcome", "path",
+        "phase", "pid", "port", "provider", "reason", "request_id", "route", "signal", "state",
+        "status", "subject", "term", "url", "user_id", "verdict", "version", "webhook_id", "where",
+        "workers",
     }
 )  # fmt: skip
 DROPPED = "[dropped]"
@@ -38,6 +39,14 @@ def allow_fields(_: object, __: str, event: EventDict) -> EventDict:
     """Keep the fields on the list, name the others without their values."""
     for name in event.keys() - ALLOWED_FIELDS - _ALWAYS:
         event[name] = DROPPED
+    return event
+
+
+def name_exception(_: object, __: str, event: EventDict) -> EventDict:
+    """Of an exception being handled keep its type alone: message and values may hold a secret."""
+    if event.pop("exc_info", None):
+        kind = sys.exc_info()[0]
+        event.setdefault("error_type", kind.__name__ if kind else None)
     return event
 
 
@@ -71,6 +80,7 @@ def configure(*, level: str, json: bool, redactor: Redactor) -> None:
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        name_exception,
         allow_fields,
         redact_with(redactor),
     ]

@@ -12,7 +12,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.access.domain import HASH_KEY_BYTES, TokenHasher
-from model_service.db.keyring import KEYRING_LOCK
+from model_service.db.locks import Lock, take
 from model_service.db.tables import access_keys, access_tokens
 from model_service.db.uow import Database
 from model_service.kernel.errors import DatabaseUnavailable, IntegrityFailure, StartupFault
@@ -20,8 +20,6 @@ from model_service.kernel.sealing import SecretBox
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import uuid7
 
-#: Advisory lock of whoever makes the key.
-ACCESS_KEYS_LOCK: Final = (KEYRING_LOCK[0], 32)
 #: The place that the key is sealed to.
 PLACE: Final = "access_keys"
 _PURPOSE: Final = "token_hash"
@@ -36,7 +34,7 @@ async def open_token_hasher(database: Database, box: SecretBox) -> TokenHasher:
     """
     try:
         async with database.transaction() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(*ACCESS_KEYS_LOCK)))
+            await take(connection, Lock.ACCESS_KEYS)
             query = select(access_keys).where(access_keys.c.purpose == _PURPOSE)
             row = (await connection.execute(query)).first()
             if row is not None:

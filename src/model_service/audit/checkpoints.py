@@ -65,7 +65,7 @@ class Checkpointer:
             async with self._database.transaction() as connection:
                 return await seals.try_turn(connection) and await self._sign_due(connection)
         except AuditBroken as broken:
-            await self._report(broken)
+            await self.report(broken)
             return False
 
     async def cover(self) -> int:
@@ -113,21 +113,31 @@ class Checkpointer:
             raise AuditBroken(0, "nothing says where the trail ends")
         return head.seq
 
-    async def _report(self, broken: AuditBroken) -> None:
+    async def report(self, broken: AuditBroken) -> None:
+        """Tell subscribers and the trail itself what was found, once for each place.
+
+        The two are apart: where not even this can be recorded, it is told all the same.
+
+        Raises:
+            DatabaseUnavailable, AuditUnavailable.
+        """
         if self._reported == broken.seq:
             return
         log.error("the audit trail is not as it was written", reason=broken.message)
-        async with self._database.transaction():
-            await self._announcer.announce(
-                EventType.AUDIT_INTEGRITY_FAILURE,
-                {"seq": broken.seq, "message": broken.message},
-            )
-            await self._trail.record(
-                AuditEvent(
-                    type="integrity.failure",
-                    decision=Decision.DENY,
-                    subject=f"audit:{broken.seq}",
-                    reason=broken.message,
+        event = AuditEvent(
+            type="integrity.failure",
+            decision=Decision.DENY,
+            subject=f"audit:{broken.seq}",
+            reason=broken.message,
+        )
+        async with self._database.transaction() as connection:
+            await seals.take_turn(connection)
+            is_known = await store.is_recorded(connection, event)
+            if not is_known:
+                await self._announcer.announce(
+                    EventType.AUDIT_INTEGRITY_FAILURE,
+                    {"seq": broken.seq, "message": broken.message},
                 )
-            )
         self._reported = broken.seq
+        if not is_known:
+            await self._trail.record(event)

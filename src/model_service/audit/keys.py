@@ -10,7 +10,7 @@ from sqlalchemy import exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.audit.signing import CHAIN_KEY_BYTES, AuditKeys
-from model_service.db.keyring import KEYRING_LOCK
+from model_service.db.locks import Lock, take
 from model_service.db.tables import audit_checkpoints, audit_head, audit_keys, audit_records
 from model_service.db.uow import Database
 from model_service.kernel.errors import DatabaseUnavailable, IntegrityFailure, StartupFault
@@ -18,8 +18,6 @@ from model_service.kernel.sealing import SecretBox
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import uuid7
 
-#: Advisory lock of whoever makes the audit keys.
-AUDIT_KEYS_LOCK: Final = (KEYRING_LOCK[0], 31)
 PLACE: Final = "audit_keys"
 
 _CHAIN: Final = "chain"
@@ -35,7 +33,7 @@ async def open_audit_keys(database: Database, box: SecretBox) -> AuditKeys:
     """
     try:
         async with database.transaction() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(*AUDIT_KEYS_LOCK)))
+            await take(connection, Lock.AUDIT_KEYS)
             stored = await _load(connection, box)
             if stored.keys() == {_CHAIN, _CHECKPOINT}:
                 signing = Ed25519PrivateKey.from_private_bytes(stored[_CHECKPOINT])

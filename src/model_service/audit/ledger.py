@@ -1,6 +1,7 @@
 """What is done with the trail as a whole, for the commands and the background."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from model_service.audit.signing import AuditKeys
 from model_service.audit.verify import Verified
 from model_service.db.uow import Database
 from model_service.kernel.audit import AuditTrail
+from model_service.kernel.errors import AuditBroken, ServiceError
 from model_service.kernel.events import Announcer
 from model_service.kernel.types import Clock
 
@@ -45,8 +47,14 @@ class Ledger:
         trusted: Sequence[Checkpoint] = (),
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Verified:
-        """Check everything; see `audit.verify.verify`."""
-        return await verify.verify(self.database, self.keys, trusted, on_progress)
+        """Check everything; see `audit.verify.verify`. What is found wrong is told and recorded."""
+        try:
+            return await verify.verify(self.database, self.keys, trusted, on_progress)
+        except AuditBroken as broken:
+            # Also where nothing can be written, such as on a standby, the finding is given.
+            with suppress(ServiceError):
+                await self.checkpointer.report(broken)
+            raise
 
     async def export(
         self,

@@ -1,19 +1,16 @@
 """The checkpoints and anchors in PostgreSQL: what is signed, and where the next one begins."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.audit.domain import GENESIS, Checkpoint, Head, SealKind, SignedCheckpoint
 from model_service.audit.signing import AuditKeys
-from model_service.db.keyring import KEYRING_LOCK
+from model_service.db.locks import Lock, take, try_take
 from model_service.db.tables import audit_checkpoints
 from model_service.kernel.errors import AuditBroken
-
-#: Advisory lock of whoever signs: checkpoints are made one after the other.
-SIGNING_LOCK: Final = (KEYRING_LOCK[0], 32)
 
 _c = audit_checkpoints.c
 _IS_CHECKPOINT = _c.kind == SealKind.CHECKPOINT.value
@@ -22,12 +19,12 @@ _IS_ANCHOR = _c.kind == SealKind.ANCHOR.value
 
 async def try_turn(connection: AsyncConnection) -> bool:
     """Whether this transaction is the one that signs now; if not, somebody else is at it."""
-    return bool(await connection.scalar(select(func.pg_try_advisory_xact_lock(*SIGNING_LOCK))))
+    return await try_take(connection, Lock.AUDIT_SIGNING)
 
 
 async def take_turn(connection: AsyncConnection) -> None:
     """Wait until this transaction is the one that signs."""
-    await connection.execute(select(func.pg_advisory_xact_lock(*SIGNING_LOCK)))
+    await take(connection, Lock.AUDIT_SIGNING)
 
 
 async def last(connection: AsyncConnection, keys: AuditKeys) -> Head:

@@ -4,12 +4,24 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, ColumnElement, bindparam, func, insert, select, text, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.audit.domain import AuditRecord, Entry, Head, RecordFilter
 from model_service.db.tables import audit_head, audit_records
 from model_service.db.uow import Database
+from model_service.kernel.audit import AuditEvent
 from model_service.kernel.errors import AuditUnavailable
 
 #: Milliseconds an append waits for somebody's lock. Below the bound for the whole answer, so
@@ -86,6 +98,12 @@ async def time_of(connection: AsyncConnection, seq: int) -> datetime | None:
     """When the record of that number was written; None when there is none."""
     found: datetime | None = await connection.scalar(select(_r.time).where(_r.seq == seq))
     return found
+
+
+async def is_recorded(connection: AsyncConnection, event: AuditEvent) -> bool:
+    """Whether there is a record that says the same."""
+    said = (_r.type == event.type, _r.subject == event.subject, _r.reason == event.reason)
+    return bool(await connection.scalar(select(exists(select(_r.seq).where(*said)))))
 
 
 async def numbers_between(

@@ -23,14 +23,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.catalog.domain import Model, ModelFilter, ModelStats, Revision
-from model_service.db.keyring import KEYRING_LOCK
+from model_service.db.locks import Lock, take
 from model_service.db.tables import models
 from model_service.db.uow import Database
 from model_service.kernel.errors import AlreadyExists
 from model_service.kernel.types import Page, Provider
-
-#: Advisory lock of whoever makes a model the default.
-DEFAULT_LOCK = (KEYRING_LOCK[0], 3)
 
 # As the migration calls it.
 _NAME_CONSTRAINT = "uq_models_name"
@@ -156,7 +153,7 @@ class SqlModelStore:
 
 
 async def _take_default_turn(connection: AsyncConnection) -> None:
-    await connection.execute(select(func.pg_advisory_xact_lock(*DEFAULT_LOCK)))
+    await take(connection, Lock.DEFAULT_MODEL)
 
 
 async def _clear_default(connection: AsyncConnection, keep: UUID, now: datetime) -> None:

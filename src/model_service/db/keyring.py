@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from model_service.db.locks import Lock, take, try_take
 from model_service.db.notices import notify
 from model_service.db.tables import (
     access_keys,
@@ -46,14 +47,6 @@ from model_service.kernel.keyring import (
     TermState,
     WrapRow,
 )
-
-#: Advisory lock that keyring transactions take: "msvc" and 1. Migrations take 2.
-KEYRING_LOCK = (0x6D737663, 1)
-#: Taken by the one process that re-encrypts at this moment.
-REWRAP_LOCK: Final = (KEYRING_LOCK[0], 3)
-#: Shared by whoever stores a sealed record (a trigger of migration 0006 takes it), exclusive
-#: for destroying a term.
-FENCE_LOCK: Final = (KEYRING_LOCK[0], 4)
 
 #: The topic of change notices on which processes hear that the keyring changed.
 KEYRING_TOPIC: Final = "keyring"
@@ -195,9 +188,7 @@ class SqlKeyringSession:
 
     async def fence(self) -> bool:
         """Keep every sealed record from being stored until this transaction ends, if none is."""
-        return bool(
-            await self._connection.scalar(select(func.pg_try_advisory_xact_lock(*FENCE_LOCK)))
-        )
+        return await try_take(self._connection, Lock.FENCE)
 
     async def beat(self, beat: Beat) -> KeyringMark:
         """Note that a process is alive and what it uses, and count what it sealed."""
@@ -247,7 +238,7 @@ class SqlKeyringStore:
     async def exclusive(self) -> AsyncIterator[KeyringSession]:
         """A transaction under the keyring's advisory lock: processes take turns."""
         async with self._database.transaction() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(*KEYRING_LOCK)))
+            await take(connection, Lock.KEYRING)
             session = SqlKeyringSession(connection)
             yield session
             if session.changed:
@@ -263,9 +254,7 @@ class SqlKeyringStore:
     async def turn(self) -> AsyncIterator[bool]:
         """A transaction in which at most one process re-encrypts; False: another has the turn."""
         async with self._database.transaction() as connection:
-            yield bool(
-                await connection.scalar(select(func.pg_try_advisory_xact_lock(*REWRAP_LOCK)))
-            )
+            yield await try_take(connection, Lock.REWRAP)
 
     async def leave(self, instance_id: UUID) -> None:
         """Note that a process has ended."""

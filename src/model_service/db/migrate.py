@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model_service.db.engine import create_engine, display_host, is_passing
-from model_service.db.keyring import KEYRING_LOCK
+from model_service.db.locks import NAMESPACE, Lock
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.kernel.errors import DatabaseUnavailable, StartupFault
@@ -15,9 +15,6 @@ from model_service.kernel.secret import Secret
 
 if TYPE_CHECKING:
     from alembic.config import Config
-
-#: Advisory lock that migrating processes take in turn.
-MIGRATION_LOCK = (KEYRING_LOCK[0], 2)
 
 
 async def schema_state(url: Secret[str]) -> str:
@@ -110,7 +107,7 @@ def _upgrade(connection: Connection) -> None:
 
     connection.execute(
         text("SELECT pg_advisory_xact_lock(:a, :b)"),
-        {"a": MIGRATION_LOCK[0], "b": MIGRATION_LOCK[1]},
+        {"a": NAMESPACE, "b": Lock.MIGRATION.value},
     )
     _refuse_foreign_tables(connection)
     command.upgrade(alembic_config(connection), "head")

@@ -1,0 +1,156 @@
+"""Checkpoints: when they are signed, by whom, and what is never signed but told."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing_extensions import override
+
+from model_service.audit import seals
+from model_service.audit.checkpoints import Checkpointer
+from model_service.audit.domain import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Checkpoint
+from model_service.audit.signing import AuditKeys
+from model_service.db.uow import Database
+from model_service.kernel.errors import AuditBroken, AuditUnavailable
+from model_service.kernel.secret import Secret
+from tests.audit_trails import CHAIN_KEY, SIGNING_KEY, Bench, empty_trail, make_bench
+
+KEYS = AuditKeys(Secret(CHAIN_KEY), SIGNING_KEY)
+
+
+async def kept(bench: Bench) -> list[Checkpoint]:
+    async with bench.database.transaction() as connection:
+        return [
+            signed.checkpoint
+            for signed in await seals.checkpoints(connection, KEYS, after=0, limit=100)
+        ]
+
+
+@pytest_asyncio.fixture
+async def fresh(database: Database) -> Bench:
+    await empty_trail(database)
+    return make_bench(database)
+
+
+async def test_a_checkpoint_is_due_at_a_thousand_records(fresh: Bench) -> None:
+    step = fresh.ledger.checkpointer.step
+    assert not await step(), "there is nothing yet"
+    await fresh.write(CHECKPOINT_RECORDS - 1)
+    assert not await step()
+    assert await kept(fresh) == []
+    await fresh.write(CHECKPOINT_RECORDS + 2)
+    assert await step()
+    assert await step()
+    assert not await step()
+    assert [c.seq for c in await kept(fresh)] == [CHECKPOINT_RECORDS, 2 * CHECKPOINT_RECORDS]
+    assert (await fresh.ledger.verify()).signed_seq == 2 * CHECKPOINT_RECORDS
+
+
+async def test_a_checkpoint_is_due_after_an_hour(fresh: Bench) -> None:
+    await fresh.write(3)
+    fresh.clock.advance(CHECKPOINT_SECONDS - 1)
+    await fresh.write(1)
+    await fresh.ledger.checkpointer.step()
+    assert await kept(fresh) == []
+    fresh.clock.advance(1)
+    await fresh.ledger.checkpointer.step()
+    (checkpoint,) = await kept(fresh)
+    assert (checkpoint.first_seq, checkpoint.seq) == (1, 4)
+    assert checkpoint.time == fresh.clock.moment
+    assert (fresh.clock.moment - checkpoint.last_time).total_seconds() == 1
+    fresh.clock.advance(CHECKPOINT_SECONDS)
+    await fresh.ledger.checkpointer.step()
+    assert len(await kept(fresh)) == 1, "nothing was recorded since"
+
+
+async def test_processes_that_sign_at_once_sign_each_record_once(fresh: Bench) -> None:
+    await fresh.write(2 * CHECKPOINT_RECORDS)
+    others = [
+        Checkpointer(fresh.database, KEYS, fresh.trail, fresh.announcer, fresh.clock)
+        for _ in range(4)
+    ]
+    await asyncio.gather(*(other.step() for other in others))
+    await asyncio.gather(*(other.cover() for other in others))
+    found = await kept(fresh)
+    assert [(c.first_seq, c.seq) for c in found] == [(1, 1000), (1001, 2000)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_records SET actor = 'nobody' WHERE seq = 7",
+        "DELETE FROM audit_records WHERE seq = 7",
+    ],
+)
+async def test_what_was_altered_is_reported_once_and_never_signed(
+    fresh: Bench, statement: str
+) -> None:
+    await fresh.write(CHECKPOINT_RECORDS)
+    await fresh.execute(statement)
+    for _ in range(3):
+        assert not await fresh.ledger.checkpointer.step()
+    assert await kept(fresh) == []
+    ((type_, data),) = fresh.announcer.told
+    assert (type_, data["seq"]) == ("audit.integrity_failure", 7)
+    *_, last = await fresh.records()
+    assert (last.entry.type, last.entry.subject) == ("integrity.failure", "audit:7")
+    assert last.seq == CHECKPOINT_RECORDS + 1
+    with pytest.raises(AuditBroken):
+        await fresh.ledger.checkpointer.cover()
+
+
+async def test_a_forged_checkpoint_is_not_built_upon(fresh: Bench) -> None:
+    await fresh.write(3)
+    await fresh.ledger.checkpointer.cover()
+    (checkpoint,) = await kept(fresh)
+    stranger = AuditKeys(Secret(CHAIN_KEY), Ed25519PrivateKey.generate())
+    async with fresh.database.transaction() as connection:
+        await seals.add(connection, stranger, replace(checkpoint, first_seq=4, seq=9))
+    with pytest.raises(AuditBroken, match="not signed"):
+        await fresh.ledger.checkpointer.cover()
+
+
+async def test_the_job_goes_on_until_it_is_cancelled(fresh: Bench) -> None:
+    await fresh.write(2 * CHECKPOINT_RECORDS)
+    nothing_due = asyncio.Event()
+
+    class Watched(Checkpointer):
+        @override
+        async def step(self) -> bool:
+            is_more = await super().step()
+            if not is_more:
+                nothing_due.set()
+            return is_more
+
+    watched = Watched(fresh.database, KEYS, fresh.trail, fresh.announcer, fresh.clock)
+    job = asyncio.create_task(watched.run())
+    async with asyncio.timeout(20):
+        await nothing_due.wait()
+    assert len(await kept(fresh)) == 2
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+
+
+async def test_what_verifying_finds_is_told_and_recorded_once(fresh: Bench) -> None:
+    await fresh.write(20)
+    await fresh.ledger.checkpointer.cover()
+    await fresh.execute("UPDATE audit_records SET actor = 'nobody' WHERE seq = 7")
+    for _ in range(2):
+        # Each time as another process, which remembers nothing.
+        ledger = make_bench(fresh.database, announcer=fresh.announcer).ledger
+        with pytest.raises(AuditBroken):
+            await ledger.verify()
+    assert fresh.announcer.types == ["audit.integrity_failure"]
+    *_, last = await fresh.records()
+    assert (last.entry.type, last.entry.subject, last.seq) == ("integrity.failure", "audit:7", 21)
+
+
+async def test_it_is_told_also_where_it_cannot_be_recorded(fresh: Bench) -> None:
+    await fresh.write(5)
+    await fresh.execute("DELETE FROM audit_head")
+    with pytest.raises(AuditUnavailable):
+        await fresh.ledger.checkpointer.step()
+    assert fresh.announcer.types == ["audit.integrity_failure"]
