@@ -11,7 +11,7 @@ from model_service.kernel.types import Provider
 from model_service.keys.admin_credentials import AdminCredential, NewAdminCredential
 from model_service.keys.domain import ProviderKey
 from model_service.keys.rotation import Wish
-from model_service.keys.rotation_domain import Mode
+from model_service.keys.rotation_domain import Mode, Overview
 from model_service.providers.administration.registry import AdministrationUrls, administrations
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers
@@ -105,3 +105,13 @@ async def works(bench: Bench, key: ProviderKey) -> bool:
     """Whether the provider takes the value that is in use."""
     verdict = await bench.gate.validate(key.provider, Secret(await bench.value(key)), key.endpoint)
     return bool(verdict is Verdict.VALID)
+
+
+async def unchanged(bench: Bench, key: ProviderKey) -> Overview:
+    """The overview of a key that has version 1 in use and nothing beside it."""
+    overview = await bench.service.overview(key.id)
+    assert overview.key.key_version == 1
+    assert overview.retiring is None
+    assert await bench.stored_versions(key) == []
+    assert await works(bench, key)
+    return overview

@@ -1,25 +1,30 @@
 """Automatic rotation that cannot be done, or not yet: the key stays, and it is said why."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
 from model_service.db.uow import Database
-from model_service.kernel.administration import IssuedKey, KeyAdministration, Order
-from model_service.kernel.errors import AuditUnavailable, ProviderUnreachable
+from model_service.kernel.errors import AuditUnavailable
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
-from model_service.keys.domain import ProviderKey
 from model_service.keys.rotation import Wish
-from model_service.keys.rotation_domain import Mode, Overview
+from model_service.keys.rotation_domain import Mode
 from model_service.sandbox import Behaviour, Sandbox
 from model_service.vault.keyring import Keyring
 from tests.rotation import Bench, keyring_of
-from tests.rotation_sandbox import automatic_key, bench_on, credential, due_key, work, works
+from tests.rotation_sandbox import (
+    automatic_key,
+    bench_on,
+    credential,
+    due_key,
+    unchanged,
+    work,
+    works,
+)
 
 PROVIDERS = [Provider.OPENAI, Provider.AZURE]
 
@@ -33,16 +38,6 @@ async def keyring(shared_database: Database) -> Keyring:
 async def bench(database: Database, keyring: Keyring, sandbox: Sandbox) -> AsyncIterator[Bench]:
     async with bench_on(sandbox, database, keyring) as bench:
         yield bench
-
-
-async def unchanged(bench: Bench, key: ProviderKey) -> Overview:
-    """The overview of a key that has version 1 in use and nothing beside it."""
-    overview = await bench.service.overview(key.id)
-    assert overview.key.key_version == 1
-    assert overview.retiring is None
-    assert await bench.stored_versions(key) == []
-    assert await works(bench, key)
-    return overview
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -239,45 +234,6 @@ async def test_a_rotation_waits_for_the_grace_of_the_one_before(
     assert (await bench.service.overview(key.id)).key.key_version == 3
 
 
-async def test_what_cannot_be_taken_back_is_tried_again_until_it_is(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    await work(bench)
-    old = await bench.value(key)
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-again"), timedelta(0))
-    assert await bench.fallback(key) is None
-    sandbox.openai_admin.down = True
-    await work(bench)
-    bench.clock.advance(minutes=20)
-    await work(bench)
-    assert [account.key for account in sandbox.openai_admin.accounts.values()] == [old]
-    assert (await bench.service.overview(key.id)).state == "revoked"
-    sandbox.openai_admin.down = False
-    bench.clock.advance(minutes=20)
-    await work(bench)
-    assert sandbox.openai_admin.accounts == {}
-    assert (await bench.states(key))[-2:] == [(2, "revoked"), (2, "destroyed")]
-
-
-async def test_without_its_credential_a_value_is_destroyed_here_and_that_is_said(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    await work(bench)
-    (stored,) = await bench.credentials.list()
-    await bench.credentials.delete(stored.id)
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-again"), timedelta(0))
-    await work(bench)
-    overview = await bench.service.overview(key.id)
-    assert overview.state == "active"
-    assert overview.history[0].reason == (
-        "the provider was not told: its administrative credential is gone"
-    )
-
-
 async def test_nothing_is_asked_for_that_cannot_be_audited(bench: Bench, sandbox: Sandbox) -> None:
     key = await automatic_key(bench, sandbox, Provider.OPENAI)
     bench.clock.advance(days=30)
@@ -300,127 +256,3 @@ async def test_an_inactive_key_is_not_rotated(
     bench.clock.advance(days=30)
     await work(bench)
     assert sandbox.openai_admin.accounts == {}
-
-
-@pytest.mark.parametrize("provider", PROVIDERS)
-async def test_going_back_to_an_earlier_value_keeps_it_from_being_taken_back(
-    bench: Bench, sandbox: Sandbox, provider: Provider
-) -> None:
-    key = await automatic_key(bench, sandbox, provider)
-    bench.clock.advance(days=30)
-    await work(bench)
-    bench.clock.advance(hours=2)
-    await work(bench)
-    good = await bench.value(key)
-    bench.clock.advance(days=30)
-    await work(bench)
-    assert await bench.fallback(key) == good
-    bad = await bench.value(key)
-    await bench.service.rotate(key.id, Secret(good), timedelta(0))
-    await work(bench)
-    assert await bench.value(key) == good
-    assert await works(bench, key)
-    if provider is Provider.OPENAI:
-        assert [account.key for account in sandbox.openai_admin.accounts.values()] == [good]
-    else:
-        assert bad not in sandbox.azure_admin.slots.values()
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-at-last"), timedelta(0))
-    await work(bench)
-    assert sandbox.openai_admin.accounts == {}
-    assert good not in sandbox.azure_admin.slots.values()
-
-
-@pytest.mark.parametrize("provider", PROVIDERS)
-async def test_going_back_to_a_value_that_is_being_taken_back_keeps_it(
-    bench: Bench, sandbox: Sandbox, provider: Provider
-) -> None:
-    key = await automatic_key(bench, sandbox, provider)
-    bench.clock.advance(days=30)
-    await work(bench)
-    bench.clock.advance(hours=2)
-    await work(bench)
-    good = await bench.value(key)
-    bench.clock.advance(days=30)
-    for stand_in in sandbox.administrations:
-        stand_in.down = True
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-again"), timedelta(0))
-    await bench.parts.withdrawals.step()
-    await bench.service.rotate(key.id, Secret(good), timedelta(0))
-    for stand_in in sandbox.administrations:
-        stand_in.down = False
-    bench.clock.advance(minutes=20)
-    await bench.parts.withdrawals.step()
-    assert await works(bench, key)
-    assert await bench.stored_versions(key) == []
-    assert await bench.parts.withdrawals.step() == 0
-
-
-async def test_a_value_sealed_anew_for_another_endpoint_is_still_taken_back(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    await work(bench)
-    (sealed,) = await bench.keys.get_sealed([key.id])
-    anew = replace(sealed.key, key_version=3)
-    assert await bench.keys.replace(
-        bench.sealer.seal(anew, bench.sealer.open(sealed)), was_version=2
-    )
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-again"), timedelta(0))
-    await work(bench)
-    assert sandbox.openai_admin.accounts == {}
-
-
-async def test_a_value_of_our_own_goes_when_it_is_superseded_not_later(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    await work(bench)
-    for value in ("sk-sandbox-by-hand-second", "sk-sandbox-by-hand-third"):
-        await bench.service.rotate(key.id, Secret(value), timedelta(days=1))
-    await work(bench)
-    assert sandbox.openai_admin.accounts == {}
-    assert await bench.fallback(key) == "sk-sandbox-by-hand-second"
-
-
-class Late:
-    """An administration API that does what it is asked when it has answered already."""
-
-    def __init__(self, api: KeyAdministration) -> None:
-        self._api = api
-        self.asked: list[tuple[Order, Secret[str]]] = []
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._api, name)
-
-    async def issue(self, order: Order, current: Secret[str]) -> IssuedKey:
-        self.asked.append((order, current))
-        raise ProviderUnreachable
-
-    async def catch_up(self) -> None:
-        for order, current in self.asked:
-            await self._api.issue(order, current)
-        self.asked.clear()
-
-
-async def test_what_is_made_after_the_answer_failed_is_found_all_the_same(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    known = bench.administrations
-    late = Late(known[Provider.OPENAI])
-    bench.administrations = {Provider.OPENAI: late}  # type: ignore[dict-item]
-    bench.build()
-    bench.clock.advance(days=30)
-    await work(bench)
-    bench.clock.advance(minutes=2)
-    await work(bench)
-    await late.catch_up()
-    assert len(sandbox.openai_admin.accounts) == 1
-    bench.administrations = known
-    bench.build()
-    bench.clock.advance(minutes=10)
-    await work(bench)
-    assert sandbox.openai_admin.accounts == {}
-    await unchanged(bench, key)
