@@ -28,6 +28,7 @@ from model_service.custody import Custodian, open_custody, unlockers
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings, secret_faults
+from model_service.vault.rotation import LEAKED
 
 #: Bytes of a generated secret, which is twice as many characters.
 _GENERATED_BYTES = 32
@@ -148,7 +149,7 @@ async def _change_term(custodian: Custodian) -> None:
 
 async def _renew(custodian: Custodian, *, as_json: bool) -> None:
     found = await custodian.custody.status()
-    if found.wraps[-1].exposed_through is None:
+    if found.wraps[-1].exposed_through in (None, LEAKED):
         raise StartupFault(
             "say which secret is to replace the one that leaked, with --new-secret-file or"
             " --generate"

@@ -15,6 +15,7 @@ from model_service.db.tables import api_keys, keyring_terms, keyring_wraps
 from model_service.db.uow import Database
 from model_service.http.wire import format_moment
 from model_service.kernel.keyring import KeyringStatus, TermState, TermStatus
+from model_service.vault.rotation import LEAKED
 
 #: Keys read at a time.
 _BATCH: Final = 1_000
@@ -41,7 +42,8 @@ def status_document(status: KeyringStatus) -> dict[str, Any]:
                 "kind": wrap.kind,
                 "createdAt": _moment(wrap.created_at),
                 "newest": wrap is status.wraps[-1],
-                "exposedThrough": wrap.exposed_through,
+                "leaked": wrap.exposed_through == LEAKED,
+                "exposedThrough": None if wrap.exposed_through == LEAKED else wrap.exposed_through,
                 "instances": [one.name for one in status.instances if one.wrap_id == wrap.wrap_id],
             }
             for wrap in status.wraps
@@ -79,9 +81,11 @@ def status_tables(status: KeyringStatus) -> Iterator[Table]:
     wraps = Table("wrap", "kind", "made", "used by", title="Secrets that open the keyring")
     for wrap in status.wraps:
         live = [one for one in status.instances if one.wrap_id == wrap.wrap_id and one.is_live]
-        newest = " (newest)" if len(status.wraps) > 1 and wrap is status.wraps[-1] else ""
+        note = " (newest)" if len(status.wraps) > 1 and wrap is status.wraps[-1] else ""
+        if wrap.exposed_through == LEAKED:
+            note = " (leaked)"
         wraps.add_row(
-            f"{wrap.wrap_id}{newest}", wrap.kind, _shown(wrap.created_at), f"{len(live)} running"
+            f"{wrap.wrap_id}{note}", wrap.kind, _shown(wrap.created_at), f"{len(live)} running"
         )
     yield wraps
     instances = Table("instance", "wrap", "term", "seen", "state", title="Instances")

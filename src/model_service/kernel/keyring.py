@@ -24,7 +24,8 @@ class WrapRow:
     `kind` names the wrapper (`scrypt`), `params` what it needs to derive its key again
     (JSON-able), `check_value` lets a wrong secret be told from a corrupt keyring. A wrap made
     because the secret before it leaked has `exposed_through`: the last term whose data key
-    whoever has that secret may have. `created_at` is None until it is stored.
+    whoever has that secret may have. At the wrap of the leaked secret itself it is the highest
+    possible term. `created_at` is None until it is stored.
     """
 
     wrap_id: str

@@ -9,7 +9,8 @@ it: after a crash a step was taken whole or not at all, and may be taken again.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from model_service.kernel.audit import AuditEvent, AuditTrail
 from model_service.kernel.errors import ChangedMeanwhile, Conflict
@@ -22,11 +23,14 @@ from model_service.kernel.keyring import (
     TermState,
 )
 from model_service.kernel.secret import Secret
+from model_service.vault.envelope import MAX_U32
 from model_service.vault.keyring import Keyring, wrapper_for
 from model_service.vault.unlock import ScryptUnlocker, Unlocker
 
 #: Instances that a message names.
 _NAMED = 10
+#: `exposed_through` of a wrap whose own secret leaked: every term, also those to come.
+LEAKED: Final = MAX_U32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ class SecretRotation:
         """Have `new` open the keyring too; False when it does already, as the newest one.
 
         With `compromised` it is noted that whoever has the old secret may have every data key
-        made so far.
+        made so far. That stays noted, whatever is staged or taken back later, until those data
+        keys are destroyed.
 
         Raises:
             StartupFault: the secret is too short or not UTF-8.
@@ -90,7 +95,7 @@ class SecretRotation:
             if _wrap_ids(rows) != before:
                 raise ChangedMeanwhile("The keyring was changed meanwhile; look at `secret status`")
             await self._keyring.take_in(rows)
-            await session.add_wrap(added.row())
+            await session.add_wrap(replace(added.row(), exposed_through=_exposed_through(rows)))
             await session.add_term_keys(await self._keyring.keys_under(added))
             await self._witnesses.record("secret.stage", f"wrap:{added.wrap_id}")
             await self._tell(EventType.SECRET_STAGED, added.wrap_id)
@@ -147,12 +152,15 @@ class SecretRotation:
             raise Conflict("This secret is the old one; another one is staged already")
         async with self._store.exclusive() as session:
             rows = await session.load()
-            if compromised and rows.wraps[-1].exposed_through is None:
+            if compromised and any(wrap.exposed_through != LEAKED for wrap in rows.wraps[:-1]):
                 await self._expose(session, rows, wrap_id)
         return False
 
     async def _expose(self, session: KeyringSession, rows: KeyringRows, wrap_id: str) -> None:
         last = max(row.term for row in rows.terms)
+        for former in rows.wraps:
+            if former.wrap_id != wrap_id:
+                await session.expose(former.wrap_id, through=LEAKED)
         await session.expose(wrap_id, through=last)
         await self._witnesses.record("secret.compromised", f"wrap:{wrap_id}", last)
         await self._tell(EventType.SECRET_COMPROMISED, wrap_id)
@@ -175,6 +183,14 @@ def exposed_terms(rows: KeyringRows) -> list[int]:
     through = max((wrap.exposed_through or 0 for wrap in rows.wraps), default=0)
     live = (row.term for row in rows.terms if row.state is not TermState.DESTROYED)
     return [term for term in live if term <= through]
+
+
+def _exposed_through(rows: KeyringRows) -> int | None:
+    """What is to be noted at a new wrap of a leak before it; None when that was dealt with."""
+    if not exposed_terms(rows):
+        return None
+    through = max(wrap.exposed_through or 0 for wrap in rows.wraps)
+    return min(through, max(row.term for row in rows.terms))
 
 
 def _wrap_ids(rows: KeyringRows) -> list[str]:

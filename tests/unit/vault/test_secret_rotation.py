@@ -332,3 +332,77 @@ async def test_a_leak_found_after_staging_is_noted_at_what_was_staged(
 
 def test_an_empty_keyring_exposes_nothing() -> None:
     assert rotation.exposed_terms(KeyringRows((), (), ())) == []
+
+
+async def test_a_routine_rotation_does_not_forget_which_terms_are_exposed(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET, compromised=True)
+    other = await rotation_of(store, witnesses, OTHER_SECRET)
+    await other.finalize()
+    await add_term(store, OTHER_SECRET, 2)
+    await other.stage(THIRD_SECRET)
+    await (await rotation_of(store, witnesses, THIRD_SECRET)).finalize()
+    assert [wrap.exposed_through for wrap in store.rows.wraps] == [1]
+    assert exposed_terms(store.rows) == [1]
+
+
+async def test_a_leak_that_was_dealt_with_is_not_noted_at_the_next_secret(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET, compromised=True)
+    other = await rotation_of(store, witnesses, OTHER_SECRET)
+    await other.finalize()
+    await add_term(store, OTHER_SECRET, 2)
+    async with store.exclusive() as session:
+        await session.set_term_state(2, TermState.ACTIVE)
+        await session.set_term_state(1, TermState.DESTROYED)
+    await other.stage(THIRD_SECRET)
+    assert store.rows.wraps[-1].exposed_through is None
+
+
+async def test_while_one_exposed_term_is_left_all_that_were_are_noted(
+    witnesses: Witnesses,
+) -> None:
+    store = MemoryKeyringStore(
+        await rows_for(wrapper_of(SECRET.reveal()), {1: bytes(32), 2: os.urandom(32)})
+    )
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET, compromised=True)
+    other = await rotation_of(store, witnesses, OTHER_SECRET)
+    await other.finalize()
+    await add_term(store, OTHER_SECRET, 3)
+    async with store.exclusive() as session:
+        await session.set_term_state(3, TermState.ACTIVE)
+        await session.set_term_state(2, TermState.DESTROYED)
+    await other.stage(THIRD_SECRET)
+    assert store.rows.wraps[-1].exposed_through == 2, "its keys are to be replaced too"
+
+
+async def test_taking_a_new_secret_back_does_not_make_the_old_one_secret_again(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    rotation = await rotation_of(store, witnesses)
+    await rotation.stage(OTHER_SECRET, compromised=True)
+    await rotation.abandon()
+    await add_term(store, SECRET, 2)
+    assert exposed_terms(store.rows) == [1, 2], "the new one too: the leaked secret opens it"
+    await rotation.stage(THIRD_SECRET)
+    await (await rotation_of(store, witnesses, THIRD_SECRET)).finalize()
+    await add_term(store, THIRD_SECRET, 3)
+    assert exposed_terms(store.rows) == [1, 2]
+
+
+async def test_a_second_leak_is_recorded_as_the_first_one_was(
+    witnesses: Witnesses, trail: RecordingTrail
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET, compromised=True)
+    other = await rotation_of(store, witnesses, OTHER_SECRET)
+    await other.finalize()
+    await other.stage(THIRD_SECRET)
+    trail.events.clear()
+    await other.stage(THIRD_SECRET, compromised=True)
+    assert trail.types == ["secret.compromised"]
