@@ -72,6 +72,7 @@ class TokenDirectory:
         self._dropped: OrderedDict[UUID, None] = OrderedDict()
         self._uses: dict[UUID, datetime] = {}
         self._lookups = RateLimits(LOOKUPS_PER_MINUTE, now=now)
+        self._loads = 0
         self._under_way: dict[bytes, asyncio.Task[Token | None]] = {}
         self._unknown_until: OrderedDict[bytes, float] = OrderedDict()
 
@@ -162,6 +163,7 @@ class TokenDirectory:
             tokens.update((token.id, token) for token in batch)
             last = batch[-1].id
         # At once, so that no request finds a token missing in between.
+        self._loads += 1
         self._entries, self._digests, self._expiries = {}, {}, []
         for token in tokens.values():
             self.put(token)
@@ -193,7 +195,12 @@ class TokenDirectory:
 
     async def _looked_up(self, digest: bytes) -> Token | None:
         try:
-            token = await self._store.find(digest)
+            loads = None
+            while loads != self._loads:
+                # Once more after a load: the token may have been revoked before that and after
+                # it was read here, and with its notice lost nothing else would say so.
+                loads = self._loads
+                token = await self._store.find(digest)
         finally:
             del self._under_way[digest]
         if token is not None and hmac.compare_digest(token.digest, digest):

@@ -109,10 +109,10 @@ class Authenticator:
     async def _holder(self, scope: dict[str, Any], token: bytes) -> Principal:
         # Compared in any case: what is done does not depend on how the token looks.
         is_bootstrap = self._credentials.is_admin_token(token)
-        found = self._tokens.find(token) if self._tokens else None
+        found = None if self._tokens is None else self._tokens.find(token)
         if is_bootstrap:
             return _ADMINISTRATOR
-        if found is None and self._tokens and not self._is_limited(scope):
+        if found is None and self._tokens is not None and not self._is_limited(scope):
             found = await self._tokens.look_up(token)
         if found is None:
             raise Unauthenticated("The token is wrong")
@@ -124,8 +124,9 @@ class Authenticator:
     async def _refuse_credential(
         self, caller: Caller, rule: Rule, token: bytes | None, refusal: Unauthenticated
     ) -> None:
-        wait = self._failures.spend(source_of(caller.client)) if self._failures else 0.0
-        claimed = self._tokens.claimed_id(token) if self._tokens and token else None
+        # Not by truth: both have a length, and are false while nothing is in them.
+        wait = 0.0 if self._failures is None else self._failures.spend(source_of(caller.client))
+        claimed = None if self._tokens is None or not token else self._tokens.claimed_id(token)
         subject = f"route:{rule.route}" if claimed is None else f"token:{claimed}"
         await self._note("auth.failure", caller, subject, refusal.message)
         if wait > 0:
