@@ -53,23 +53,6 @@ async def test_what_cannot_be_taken_back_is_tried_again_until_it_is(
     assert (await bench.states(key))[-2:] == [(2, "revoked"), (2, "destroyed")]
 
 
-async def test_without_its_credential_a_value_is_destroyed_here_and_that_is_said(
-    bench: Bench, sandbox: Sandbox
-) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    await work(bench)
-    (stored,) = await bench.credentials.list()
-    await bench.credentials.delete(stored.id)
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-again"), timedelta(0))
-    await work(bench)
-    overview = await bench.service.overview(key.id)
-    assert overview.state == "active"
-    assert overview.history[0].reason == (
-        "the provider was not told: its administrative credential is gone"
-    )
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_going_back_to_an_earlier_value_keeps_it_from_being_taken_back(
     bench: Bench, sandbox: Sandbox, provider: Provider

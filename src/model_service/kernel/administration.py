@@ -57,12 +57,22 @@ class KeyAdministration(Protocol):
         """Where a key with that endpoint is to be made. Raises `AdministrationRefused`."""
         ...
 
+    def fits(self, settings: AdminSettings, target: str) -> bool:
+        """Whether a credential with these settings may turn out to be for that target.
+
+        Where they do not tell, `check` does.
+        """
+        ...
+
     def shared_endpoints(self, endpoint: str | None) -> tuple[str, ...]:
         """Endpoints whose keys would stop working when a key for this one is made."""
         ...
 
     async def check(self, order: Order) -> None:
-        """Find out whether the credential may do what it is for. Changes nothing."""
+        """Find out whether the credential may do what it is for. Changes nothing.
+
+        One that cannot see the order's target is refused.
+        """
         ...
 
     async def issue(self, order: Order, current: Secret[str]) -> IssuedKey:

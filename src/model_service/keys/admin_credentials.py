@@ -28,6 +28,7 @@ from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Provider, uuid7
 from model_service.kernel.unit import Transactions
 from model_service.keys.domain import check_value
+from model_service.keys.rotation_domain import IssueState
 
 log = structlog.get_logger(__name__)
 
@@ -73,8 +74,8 @@ class AdminCredentialStore(Protocol):
         """The one named, if it is the provider's, with its sealed text; None: the newest one."""
         ...
 
-    async def is_at_work(self, credential_id: UUID) -> bool:
-        """Whether something is being made or taken back with it."""
+    async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:
+        """What is being made or taken back with it: how far that is, and its target."""
         ...
 
     async def delete(self, credential_id: UUID) -> AdminCredential | None:
@@ -156,14 +157,14 @@ class AdminCredentials:
 
         Raises:
             NotFound: there is none.
-            Conflict: something is being made or taken back with it at this moment.
+            Conflict: something is being made with it, or is still to be taken back and there is
+                no other credential that could do it.
         """
         async with self._transactions.transaction():
             deleted = await self._store.delete(credential_id)
             if deleted is None:
                 raise NotFound("No such credential")
-            if await self._store.is_at_work(credential_id):
-                raise Conflict("A key is being made or taken back with it; try again later")
+            await self._require_idle(deleted)
             await self._record("credential.delete", deleted)
 
     async def find(
@@ -191,6 +192,32 @@ class AdminCredentials:
             )
         self._on_value(document["secret"])
         return credential, Secret(document["secret"])
+
+    async def able(self, provider: Provider, first: UUID, target: str) -> Sequence[UUID]:
+        """Credentials to take something back with: `first`, then others that may fit, newest first.
+
+        `first` is the one it was made with, be it there or not.
+        """
+        administration = self.administration(provider)
+        others = [
+            credential.id
+            for credential in await self._store.list()
+            if credential.provider is provider
+            and credential.id != first
+            and administration.fits(credential.settings, target)
+        ]
+        return [first, *others]
+
+    async def _require_idle(self, deleted: AdminCredential) -> None:
+        """Raises Conflict. What another credential may take back does not need this one."""
+        for state, target in await self._store.work_of(deleted.id):
+            if state is not IssueState.WITHDRAWING:
+                raise Conflict("A key is being made with it; try again later")
+            if len(await self.able(deleted.provider, deleted.id, target)) == 1:
+                raise Conflict(
+                    "A key is still to be taken back with it; store the credential that takes its"
+                    " place first, or try again later"
+                )
 
     async def _record(self, kind: str, credential: AdminCredential) -> None:
         await self._trail.record(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, exists, insert, select
+from sqlalchemy import Row, delete, insert, select
 
 from model_service.db.tables import issued_keys, provider_admin_credentials
 from model_service.db.uow import Database
@@ -57,16 +57,19 @@ class SqlAdminCredentialStore:
             row = (await connection.execute(query)).first()
         return (_credential(row), row.sealed) if row else None
 
-    async def is_at_work(self, credential_id: UUID) -> bool:
-        """Whether something is being made or taken back with it."""
-        query = select(
-            exists().where(
+    async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:
+        """What is being made or taken back with it: how far that is, and its target."""
+        query = (
+            select(issued_keys.c.state, issued_keys.c.target)
+            .where(
                 issued_keys.c.credential_id == credential_id,
                 issued_keys.c.state != IssueState.IN_USE.value,
             )
+            .distinct()
         )
         async with self._db.single() as connection:
-            return bool(await connection.scalar(query))
+            rows = await connection.execute(query)
+            return [(IssueState(row.state), row.target) for row in rows]
 
     async def delete(self, credential_id: UUID) -> AdminCredential | None:
         """Remove one; gives what it was."""

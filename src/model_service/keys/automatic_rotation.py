@@ -13,7 +13,7 @@ At no point is there a moment without a working value in use.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -36,6 +36,7 @@ from model_service.keys.admin_credentials import AdminCredentials
 from model_service.keys.domain import KeyStore, ProviderKey, SealedKey, check_value
 from model_service.keys.exchange import Exchange
 from model_service.keys.issue_store import Issue, SqlIssueStore
+from model_service.keys.reminders import Reminders
 from model_service.keys.rotation_domain import (
     DEFAULT_GRACE,
     IssueState,
@@ -91,6 +92,7 @@ class AutomaticParts:
     exchange: Exchange
     verifier: Verifier
     credentials: AdminCredentials
+    reminders: Reminders
     clock: Clock
     on_value: Callable[[str], None]
     at: Callable[[Point], None] = lambda _: None
@@ -262,7 +264,7 @@ class AutomaticRotation:
                 if not await p.issues.advance(issue, IssueState.IN_USE, claimed_until=now):
                     raise ChangedMeanwhile
                 if issue.former is not None:
-                    await p.issues.adopt(_former(issue, key))
+                    await p.issues.adopt(_former(issue, key, now))
                 await p.exchange.swap(
                     _rotation(issue, key), value, DEFAULT_GRACE if grace is None else grace
                 )
@@ -311,7 +313,7 @@ def _rotation(issue: Issue, key: ProviderKey) -> Rotation:
     return Rotation(issue.rotation_id, key, automatic=True)
 
 
-def _former(issue: Issue, key: ProviderKey) -> Issue:
+def _former(issue: Issue, key: ProviderKey, now: datetime) -> Issue:
     """The value that is replaced, as something the provider can take back too."""
     return replace(
         issue,
@@ -320,4 +322,5 @@ def _former(issue: Issue, key: ProviderKey) -> Issue:
         state=IssueState.IN_USE,
         reference=issue.former,
         former=None,
+        created_at=now,
     )

@@ -29,6 +29,8 @@ class Notice(StrEnum):
     WEEK = "7d"
     DAY = "1d"
     DUE = "due"
+    STUCK = "stuck"
+    """It cannot go on until somebody does something."""
 
 
 class Kind(StrEnum):
@@ -36,6 +38,7 @@ class Kind(StrEnum):
 
     EXPIRY = "expiry"
     ROTATION = "rotation"
+    WITHDRAWAL = "withdrawal"
 
 
 #: From when before a moment on the notice is the one to send, until the next one is.
@@ -50,17 +53,19 @@ STALE: Final = timedelta(days=7)
 _EVENTS: Final = {
     Kind.EXPIRY: EventType.KEY_EXPIRING,
     Kind.ROTATION: EventType.KEY_ROTATION_DUE,
+    Kind.WITHDRAWAL: EventType.KEY_ROTATION_DUE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Approaching:
-    """A moment that a key is near to."""
+    """A moment that a key is near to; `reason` says what stands in the way, if that is known."""
 
     key: ProviderKey
     kind: Kind
     moment: datetime
     notice: Notice
+    reason: str | None = None
 
 
 class ReminderStore(Protocol):
@@ -107,18 +112,26 @@ class Reminders:
         now = self._clock.now()
         sent = 0
         for approaching in await self._store.approaching(now, MOST):
-            async with self._transactions.transaction():
-                if not await self._store.mark_sent(approaching, now):
-                    continue
-                await self._announcer.announce(_EVENTS[approaching.kind], _told(approaching))
-            sent += 1
-            log.info(
-                "reminded of a key",
-                key_id=str(approaching.key.id),
-                action=approaching.kind.value,
-                phase=approaching.notice.value,
-            )
+            sent += await self.send(approaching)
         return sent
+
+    async def send(self, approaching: Approaching) -> bool:
+        """Send one reminder, unless it was sent before.
+
+        Raises:
+            DatabaseUnavailable: it was not sent.
+        """
+        async with self._transactions.transaction():
+            if not await self._store.mark_sent(approaching, self._clock.now()):
+                return False
+            await self._announcer.announce(_EVENTS[approaching.kind], _told(approaching))
+        log.info(
+            "reminded of a key",
+            key_id=str(approaching.key.id),
+            action=approaching.kind.value,
+            phase=approaching.notice.value,
+        )
+        return True
 
 
 class AutomaticStep(Protocol):
@@ -155,4 +168,5 @@ class RotationScheduler:
 def _told(approaching: Approaching) -> dict[str, object]:
     moment = approaching.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     name = "expiresAt" if approaching.kind is Kind.EXPIRY else "dueAt"
-    return {**announced(approaching.key), "notice": approaching.notice.value, name: moment}
+    told = {**announced(approaching.key), "notice": approaching.notice.value, name: moment}
+    return told if approaching.reason is None else {**told, "reason": approaching.reason}

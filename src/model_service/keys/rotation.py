@@ -25,6 +25,7 @@ from model_service.keys.rotation_domain import (
     Policy,
     Rotation,
     RotationStore,
+    Step,
     StepState,
     StoredVersion,
     announced,
@@ -134,7 +135,8 @@ class RotationService:
         key = await self._found(key_id)
         policy = await self._store.policy(key_id)
         versions = await self._store.versions(key_id)
-        state, reason = _standing(policy, versions)
+        history = await self._store.history(key_id, MOST_HISTORY)
+        state, reason = _standing(policy, versions, history)
         retiring = [v for v in versions if v.state is StepState.RETIRING]
         return Overview(
             key=key,
@@ -143,7 +145,7 @@ class RotationService:
             policy=policy,
             rotated_at=await self._store.rotated_at(key_id),
             retiring=retiring[0] if retiring else None,
-            history=await self._store.history(key_id, MOST_HISTORY),
+            history=history,
         )
 
     async def put_policy(self, key_id: UUID, wish: Wish) -> Overview:
@@ -269,13 +271,18 @@ class RotationService:
         return key
 
 
-def _standing(policy: Policy | None, versions: Sequence[StoredVersion]) -> tuple[str, str | None]:
+def _standing(
+    policy: Policy | None, versions: Sequence[StoredVersion], history: Sequence[Step]
+) -> tuple[str, str | None]:
     """The state of a key's rotation, and the reason for it."""
     reason = policy.reason if policy is not None else None
     states = {version.state for version in versions}
-    for state in (StepState.PENDING, StepState.RETIRING, StepState.REVOKED):
+    for state in (StepState.PENDING, StepState.RETIRING):
         if state in states:
             return state.value, reason
+    if StepState.REVOKED in states:
+        reasons = [step.reason for step in history if step.state is StepState.REVOKED]
+        return StepState.REVOKED.value, reasons[0] if reasons else reason
     if policy is not None and policy.manual:
         return "manual", reason
     return "active", reason

@@ -78,6 +78,7 @@ class KeyRotation:
         by_hand = RotationParts(
             f.database, store, journal, exchange, f.verifier, f.trail, f.announcer, f.clock
         )
+        reminders = Reminders(f.database, SqlReminderStore(f.database), f.announcer, f.clock)
         by_itself = AutomaticParts(
             transactions=f.database,
             keys=f.keys,
@@ -88,11 +89,11 @@ class KeyRotation:
             exchange=exchange,
             verifier=f.verifier,
             credentials=credentials,
+            reminders=reminders,
             clock=f.clock,
             on_value=f.on_value,
             at=f.at,
         )
-        reminders = Reminders(f.database, SqlReminderStore(f.database), f.announcer, f.clock)
         automatic, withdrawals = AutomaticRotation(by_itself), WithdrawalDesk(by_itself)
         return cls(
             RotationService(f.keys, f.sealer.open, by_hand, f.on_value),

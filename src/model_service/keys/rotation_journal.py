@@ -59,6 +59,25 @@ class Journal:
         """A value that is not in use any more is revoked or destroyed."""
         await self._write(rotation, version, state, reason=reason)
 
+    async def stuck(self, rotation: Rotation, version: int, reason: str) -> None:
+        """A value cannot be taken back; written down again only when the reason is another."""
+        newest = await self._newest(rotation, version)
+        if newest is None or (newest.state, newest.reason) != (StepState.REVOKED, reason):
+            await self._write(
+                rotation, version, StepState.REVOKED, reason=reason, decision=Decision.DENY
+            )
+
+    async def is_revoked(self, rotation: Rotation, version: int) -> bool:
+        """Whether the newest that is known of a value is that it is being taken back."""
+        newest = await self._newest(rotation, version)
+        return newest is not None and newest.state is StepState.REVOKED
+
+    async def _newest(self, rotation: Rotation, version: int) -> Step | None:
+        for step in await self._store.history(rotation.key.id, _RECENT):
+            if (step.rotation_id, step.version) == (rotation.id, version):
+                return step
+        return None
+
     async def origin(self, key: ProviderKey, version: int) -> Rotation:
         """The rotation that a value not in use belongs to: the one that replaced it."""
         for step in await self._store.history(key.id, _RECENT):

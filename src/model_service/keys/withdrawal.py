@@ -14,17 +14,26 @@ from model_service.kernel.errors import (
     IntegrityFailure,
     NotFound,
     ProviderUnreachable,
+    ServiceError,
 )
 from model_service.kernel.secret import Secret
 from model_service.keys.automatic_rotation import LEASE, MOST, AutomaticParts, Point
 from model_service.keys.domain import ProviderKey
 from model_service.keys.issue_store import Issue
-from model_service.keys.rotation_domain import IssueState, StepState, StoredVersion
+from model_service.keys.reminders import Approaching, Kind, Notice
+from model_service.keys.rotation_domain import IssueState, Rotation, StepState, StoredVersion
 
 log = structlog.get_logger(__name__)
 
 #: Until the provider is asked again when it could not, or would not, take something back.
 RETRY: Final = timedelta(minutes=15)
+
+# What somebody has to do something about before asking again is of any use.
+_REFUSALS = (NotFound, AdministrationRefused, IntegrityFailure)
+_CREDENTIAL_GONE: Final = (
+    "the administrative credential it was made with is gone, and there is no other for the same"
+    " place; store one"
+)
 
 
 class WithdrawalDesk:
@@ -59,24 +68,46 @@ class WithdrawalDesk:
             if key is not None and revoked is not None and await self._is_in_use(key, revoked):
                 await self._leave(issue, key)
                 return
-            credential, secret = await p.credentials.find(issue.provider, issue.credential_id)
-            order = Order(issue.name, issue.target, secret, credential.settings)
-            administration = p.credentials.administration(issue.provider)
-            await administration.withdraw(order, issue.reference, value)
-        except NotFound:
-            reason = "the provider was not told: its administrative credential is gone"
-        except (AdministrationRefused, ProviderUnreachable, IntegrityFailure) as error:
-            await p.issues.advance(
-                issue, IssueState.WITHDRAWING, claimed_until=p.clock.now() + RETRY
-            )
-            log.warning(
-                "a value could not be taken back", key_id=str(issue.key_id), reason=error.message
-            )
-            return
+            await self._withdraw(issue, value)
+        except ProviderUnreachable as error:
+            await self._wait(issue, error.message)
+        except _REFUSALS as error:
+            await self._stick(issue, revoked, error.message)
         else:
-            reason = "taken back from the provider"
             p.at(Point.TAKEN_BACK)
-        await self._finish(issue, revoked, reason)
+            await self._finish(issue, revoked)
+
+    async def _withdraw(self, issue: Issue, value: Secret[str] | None) -> None:
+        """Have the provider forget it, by the credential it was made with or one that fits.
+
+        A credential may be replaced, or die, between the two; what was made with it must not
+        stay because of that.
+
+        Raises:
+            NotFound, AdministrationRefused, IntegrityFailure: no credential does it.
+            ProviderUnreachable: one may, later.
+        """
+        p = self._p
+        administration = p.credentials.administration(issue.provider)
+        refusal: ServiceError | None = None
+        for credential_id in await p.credentials.able(
+            issue.provider, issue.credential_id, issue.target
+        ):
+            try:
+                credential, secret = await p.credentials.find(issue.provider, credential_id)
+                order = Order(issue.name, issue.target, secret, credential.settings)
+                if credential_id != issue.credential_id:
+                    # What it cannot see would look to it as if it were gone.
+                    await administration.check(order)
+                await administration.withdraw(order, issue.reference, value)
+            except _REFUSALS as error:
+                refusal = refusal or error
+            else:
+                return
+        if isinstance(refusal, NotFound):
+            raise NotFound(_CREDENTIAL_GONE)
+        if refusal is not None:
+            raise refusal
 
     async def _revoked(self, issue: Issue, key: ProviderKey) -> StoredVersion | None:
         """The stored value that is to be taken back; None when it was never stored, or is gone."""
@@ -111,12 +142,42 @@ class WithdrawalDesk:
                 rotation = await p.journal.origin(now, issue.version)
                 await p.exchange.reuse(rotation, issue.version, now.key_version)
 
-    async def _finish(self, issue: Issue, revoked: StoredVersion | None, reason: str) -> None:
+    async def _wait(self, issue: Issue, reason: str) -> bool:
+        """Try again later; False when somebody else has finished with it."""
+        p = self._p
+        until = p.clock.now() + RETRY
+        log.warning("a value could not be taken back", key_id=str(issue.key_id), reason=reason)
+        return await p.issues.advance(issue, IssueState.WITHDRAWING, claimed_until=until)
+
+    async def _stick(self, issue: Issue, revoked: StoredVersion | None, reason: str) -> None:
+        """Write down why it cannot be taken back, have somebody told, and try again later."""
         p = self._p
         async with p.transactions.transaction():
             key = await p.store.lock(issue.key_id)
-            if key is not None and revoked is not None:
-                rotation = await p.journal.origin(key, issue.version)
-                await p.journal.ended(rotation, issue.version, StepState.DESTROYED, reason)
+            if not await self._wait(issue, reason) or key is None:
+                return
+            rotation = await self._origin(issue, key, revoked)
+            await p.journal.stuck(rotation, issue.version, reason)
+            moment = issue.created_at
+            await p.reminders.send(Approaching(key, Kind.WITHDRAWAL, moment, Notice.STUCK, reason))
+
+    async def _finish(self, issue: Issue, revoked: StoredVersion | None) -> None:
+        p = self._p
+        async with p.transactions.transaction():
+            key = await p.store.lock(issue.key_id)
+            if key is not None:
+                rotation = await self._origin(issue, key, revoked)
+                if revoked is not None or await p.journal.is_revoked(rotation, issue.version):
+                    reason = "taken back from the provider"
+                    await p.journal.ended(rotation, issue.version, StepState.DESTROYED, reason)
+            if revoked is not None:
                 await p.store.destroy(issue.key_id, issue.version)
             await p.issues.remove(issue)
+
+    async def _origin(
+        self, issue: Issue, key: ProviderKey, revoked: StoredVersion | None
+    ) -> Rotation:
+        """The rotation that a value was replaced by, or that it was made in and never used."""
+        if revoked is None:
+            return Rotation(issue.rotation_id, key, automatic=True)
+        return await self._p.journal.origin(key, issue.version)

@@ -67,6 +67,10 @@ class AzureAdministration:
             )
         return account
 
+    def fits(self, settings: AdminSettings, target: str) -> bool:
+        """Whether it is for that account, or for every account of its resource group."""
+        return settings.get(_ACCOUNT) in (None, target)
+
     def shared_endpoints(self, endpoint: str | None) -> tuple[str, ...]:
         """Both forms of the resource's address: the account has but two keys."""
         resource = _resource(endpoint)

@@ -48,6 +48,14 @@ class OpenAIAdministration:
             raise self._desk.refused("the target is not a project's id")
         return project
 
+    def fits(
+        self,
+        settings: AdminSettings,  # noqa: ARG002 - an admin key is for all of its organisation
+        target: str,  # noqa: ARG002 - `check` asks for it
+    ) -> bool:
+        """Perhaps: `check` finds out whether the project is in the key's organisation."""
+        return True
+
     def shared_endpoints(
         self,
         endpoint: str | None,  # noqa: ARG002 - part of the Protocol
