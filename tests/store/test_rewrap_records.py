@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select, text, update
+from structlog.testing import capture_logs
 
 from model_service.db import tables
 from model_service.db.uow import Database
@@ -143,6 +144,59 @@ async def test_a_record_that_does_not_open_is_left_alone_and_keeps_its_term(
     assert await process.value_of(good.id) == "sk-good"
     await let_pass(process.database, 100_000)
     assert not await process.terms.destroy(1, process.tables)
+
+
+async def spoil(process: Process, *names: str) -> None:
+    """Have these keys not open any more."""
+    async with process.database.transaction() as connection:
+        await connection.execute(
+            update(tables.api_keys).where(_k.key_name.in_(names)).values(user_id="user-2")
+        )
+
+
+async def test_more_records_that_do_not_open_than_are_named_end_the_moving_too(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewrap, "_NAMED", 2)
+    monkeypatch.setattr(rewrap, "BATCH", 2)
+    names = [f"key-{number}" for number in range(5)]
+    for name in names:
+        await process.add_key("sk-value", key_name=name)
+    await spoil(process, *names)
+    await process.change_term()
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            assert await process.finish() == 0
+            assert await process.finish() == 0
+    assert process.rewrapper.unopened == 5
+    said = [entry["event"] for entry in logs]
+    assert said == ["record does not open"] * 2 + ["more records do not open than are named"]
+
+
+async def test_records_of_one_term_that_do_not_open_do_not_stand_for_those_of_another(
+    process: Process,
+) -> None:
+    await process.add_key("sk-of-term-1", key_name="first")
+    await spoil(process, "first")
+    await process.change_term()
+    assert await process.finish() == 0
+    key = await process.add_key("sk-of-term-2", key_name="second")
+    await process.change_term()
+    assert await process.finish() == 1
+    assert [process.rewrapper.unopened_of(term) for term in (1, 2)] == [1, 0]
+    assert await process.value_of(key.id) == "sk-of-term-2"
+
+
+async def test_records_that_open_again_are_moved_the_next_time(process: Process) -> None:
+    key = await process.add_key("sk-value", key_name="main")
+    await spoil(process, "main")
+    await process.change_term()
+    assert await process.finish() == 0
+    async with process.database.transaction() as connection:
+        await connection.execute(update(tables.api_keys).values(user_id=key.user_id))
+    while await process.rewrapper.step() is not Outcome.DONE:
+        continue
+    assert (process.rewrapper.unopened, await process.counts(1)) == (0, {})
 
 
 async def test_a_row_that_somebody_is_changing_is_moved_the_next_time(

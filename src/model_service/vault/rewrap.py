@@ -7,6 +7,7 @@ remembered anywhere but in the records themselves.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
@@ -67,13 +68,19 @@ class Rewrapper:
         self._on_moved = on_moved
         self._position: dict[tuple[str, int], UUID] = {}
         self._done: set[tuple[str, int]] = set()
-        self._unopened: set[tuple[str, UUID]] = set()
+        #: How many did not open the last time a table was gone through for a term.
+        self._unopened: Counter[tuple[str, int]] = Counter()
+        self._named: set[tuple[str, UUID]] = set()
         self._moved = 0
 
     @property
     def unopened(self) -> int:
-        """Records met so far that do not open and therefore keep their term."""
-        return len(self._unopened)
+        """Records that did not open and therefore keep their terms."""
+        return self._unopened.total()
+
+    def unopened_of(self, term: int) -> int:
+        """As `unopened`, of one term."""
+        return sum(count for (_, of), count in self._unopened.items() if of == term)
 
     async def run(self) -> None:
         """Move records in the background until cancelled."""
@@ -128,8 +135,7 @@ class Rewrapper:
         """Whether a former term has records other than those that do not open."""
         for term in self.former_terms():
             for table in self.tables:
-                known = sum(1 for name, _ in self._unopened if name == table.name)
-                if await table.count(term) > known:
+                if await table.count(term) > self._unopened[table.name, term]:
                     return True
         return False
 
@@ -151,8 +157,11 @@ class Rewrapper:
                 await self._trail.record(
                     *[self._event(table, row) for row in rows if row.row_id in moved]
                 )
+        if place not in self._position:
+            self._unopened[place] = 0
         for row in rows:
             if row.resealed is None:
+                self._unopened[place] += 1
                 self._complain(table, row)
         if len(rows) < BATCH:
             self._done.add(place)
@@ -174,9 +183,13 @@ class Rewrapper:
 
     def _complain(self, table: SealedTable, row: SealedRow) -> None:
         place = (table.name, row.row_id)
-        if place not in self._unopened and len(self._unopened) < _NAMED:
-            self._unopened.add(place)
+        if place in self._named or len(self._named) > _NAMED:
+            return
+        self._named.add(place)
+        if len(self._named) <= _NAMED:
             log.error("record does not open", subject=f"{table.kind}:{row.row_id}")
+        else:
+            log.error("more records do not open than are named", count=_NAMED)
 
     async def _destroy_former(self) -> list[int]:
         """Have terms without records destroyed; gives those that remain."""
