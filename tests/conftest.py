@@ -35,6 +35,7 @@ from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.sandbox.server import Sandbox, serve
 from model_service.settings import Environment, Settings
+from tests.audit_trails import empty_trail
 
 if TYPE_CHECKING:
     from model_service.app import Service
@@ -172,8 +173,9 @@ async def shared_service(
 ) -> AsyncIterator["Service"]:
     from model_service.app import build
 
-    # What tests without a service left behind was sealed by no keyring.
+    # What tests without a service left behind was sealed by no keyring, and signed by other keys.
     await _empty(shared_database)
+    await empty_trail(shared_database)
     service = await build(settings, database_url, redactor)
     yield service
     await service.close()

@@ -213,3 +213,38 @@ async def test_a_body_is_no_reason_to_tell_a_stranger_more(
     headers = await user(client, "other")
     answer = await anonymous.put(path, json={"apiKey": OTHER_VALUE}, headers=headers)
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("provider", ["CUSTOM", "OLLAMA"])
+@pytest.mark.parametrize("who", [_user("owner"), _service("owner"), _internal("owner")])
+async def test_only_an_administrator_leads_calls_to_a_host_of_his_choice(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient, provider: str, who: Credential
+) -> None:
+    body = {
+        "userId": "owner", "provider": provider, "keyName": "theirs", "apiKey": VALUE,
+        "metadata": {"endpoint": "https://models.example.com/v1"},
+    }  # fmt: skip
+    answer = await anonymous.post("/api/api-keys", json=body, headers=await who(client))
+    assert answer.status_code == 403
+    assert "Only an administrator may say where" in answer.json()["message"]
+    assert (await client.post("/api/api-keys", json=body)).status_code == 201
+    plain = {**body, "keyName": "plain", "metadata": None}
+    answer = await anonymous.post("/api/api-keys", json=plain, headers=await who(client))
+    assert answer.status_code == 201, "without a host it is a key like any other"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/decrypt"), ("POST", "/validate"), ("PUT", ""), ("DELETE", "")],
+)
+async def test_what_a_route_does_not_know_is_not_ignored(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    key = await stored(client)
+    body = {"json": {}} if method == "PUT" else {}
+    answer = await client.request(
+        method, f"/api/api-keys/{key['id']}{path}?userid=owner", headers=INTERNAL, **body
+    )
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "userid"
+    assert (await client.get(f"/api/api-keys/{key['id']}")).status_code == 200

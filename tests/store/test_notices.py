@@ -252,12 +252,19 @@ async def _retried(work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_the_age_grows_while_the_database_is_away() -> None:
+    async def unheard(_: str | None) -> None:
+        raise AssertionError("nothing can be heard")
+
     notices = Notices(Secret("postgresql://nobody@127.0.0.1:9/none"))
-    assert notices.age() == 0.0, "who never listens is not kept from working"
-    notices._confirmed_at = time.monotonic() - 100
+    notices.subscribe("things", unheard)
+    assert notices.age("things") == 0.0, "who never listens is not kept from working"
     job = asyncio.create_task(notices.run())
     await asyncio.sleep(0)
-    assert notices.age() >= 100
+    begun = notices.age("things")
+    await asyncio.sleep(0)
+    assert notices.age("things") > begun, "it counts also before the first connection"
+    notices._topics["things"].confirmed_at = time.monotonic() - 100
+    assert notices.age("things") >= 100
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
 

@@ -1,6 +1,7 @@
 """The parts of access tokens, put together."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from model_service.access.directory import TokenDirectory
 from model_service.access.domain import TOPIC, TokenHasher
@@ -34,7 +35,7 @@ class AccessTokens:
     ) -> "AccessTokens":
         """Wire them. The directory is empty until it is loaded."""
         store = SqlTokenStore(database)
-        directory = TokenDirectory(store, hasher, clock, notices.age)
+        directory = TokenDirectory(store, hasher, clock, partial(notices.age, TOPIC))
         notices.subscribe(TOPIC, directory.on_change)
         service = TokenService(database, store, hasher, directory, trail, announcer, clock)
         return cls(service, directory, LastUse(directory, store))

@@ -67,6 +67,7 @@ class _Topic:
 
     on_change: list[OnChange] = field(default_factory=list)
     seen: int | None = None
+    confirmed_at: float | None = None
     waiting: deque[str | None] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
     failed: bool = False
@@ -84,7 +85,6 @@ class Notices:
     def __init__(self, url: Secret[str]) -> None:
         self._url = url
         self._topics: dict[str, _Topic] = {}
-        self._confirmed_at: float | None = None
 
     def subscribe(self, topic: str, on_change: OnChange) -> None:
         """Hear of a topic's changes, one after the other and in their order.
@@ -94,15 +94,20 @@ class Notices:
         """
         self._topics.setdefault(topic, _Topic()).on_change.append(on_change)
 
-    def age(self) -> float:
-        """Seconds since everything committed by then was known to have been heard of.
+    def age(self, topic: str) -> float:
+        """Seconds since every change of the topic committed by then was known to be taken up.
 
-        0 until the first time, so that who never listens is not kept from working.
+        Counted from the beginning of `run` until then; 0 before, so that a command, which never
+        listens, is not kept from working.
         """
-        return 0.0 if self._confirmed_at is None else time.monotonic() - self._confirmed_at
+        confirmed_at = self._topics[topic].confirmed_at
+        return 0.0 if confirmed_at is None else time.monotonic() - confirmed_at
 
     async def run(self) -> None:
         """Listen and poll until cancelled; connect again whenever the connection is lost."""
+        for topic in self._topics.values():
+            if topic.confirmed_at is None:
+                topic.confirmed_at = time.monotonic()
         try:
             while True:
                 try:
@@ -143,8 +148,9 @@ class Notices:
                 self._hand_over(name, topic, None)
 
     def _confirm(self, moment: float) -> None:
-        if all(topic.is_taken_up for topic in self._topics.values()):
-            self._confirmed_at = moment
+        for topic in self._topics.values():
+            if topic.is_taken_up:
+                topic.confirmed_at = moment
 
     def _heard(self, _: object, __: int, ___: str, payload: object) -> None:
         name, _sep, rest = str(payload).partition(":")

@@ -27,7 +27,7 @@ from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import FieldFault, Forbidden, InvalidInput
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
-from model_service.keys.domain import KeyFilter, NewKey, ProviderKey
+from model_service.keys.domain import ENDPOINT, KeyFilter, NewKey, ProviderKey
 from model_service.keys.doorkeeper import Doorkeeper
 from model_service.keys.holdings import Holdings
 from model_service.keys.ownership import Action
@@ -63,6 +63,12 @@ class CreateKey(RequestModel):
     api_key: SecretValue
     metadata: FreeForm | None = None
     expires_at: MomentIn | None = None
+
+    @property
+    def names_host(self) -> bool:
+        """Whether it leads calls to a host of the caller's choice (SECURITY.md, Egress, 1)."""
+        named = self.metadata is not None and self.metadata.get(ENDPOINT) is not None
+        return named and self.provider in (Provider.CUSTOM, Provider.OLLAMA)
 
     def to_new(self) -> NewKey:
         """What is to be stored."""
@@ -190,6 +196,10 @@ def _add_collection_routes(routes: APIRouter, keys: KeyService, holdings: Holdin
         whose(asker, body.user_id)
         if not options.validate_ and not asker.is_administrator:
             raise Forbidden("Only an administrator may store a key unvalidated")
+        if body.names_host and not asker.is_administrator:
+            raise Forbidden(
+                f"Only an administrator may say where a key of provider '{body.provider}' is used"
+            )
         return KeyView.of(await keys.create(body.to_new(), validate=options.validate_))
 
     @routes.get(
@@ -235,7 +245,7 @@ def _add_reading_routes(routes: APIRouter, holdings: Holdings, doorkeeper: Doork
         responses=documented(400, 401, 403, 404, 503),
         openapi_extra=declare(Access.USER),
     )
-    async def get(key_id: UUID, asker: AskedBy) -> AnyKeyView:
+    async def get(key_id: UUID, _: Annotated[NoQuery, Query()], asker: AskedBy) -> AnyKeyView:
         return view_of(await doorkeeper.admit(asker, Action.SEE, key_id))
 
     @routes.get(
@@ -247,7 +257,9 @@ def _add_reading_routes(routes: APIRouter, holdings: Holdings, doorkeeper: Doork
         responses=documented(400, 401, 403, 404, 409, 503),
         openapi_extra=declare(Access.INTERNAL),
     )
-    async def decrypt(key_id: UUID, response: Response, asker: AskedBy) -> KeyValue:
+    async def decrypt(
+        key_id: UUID, _: Annotated[NoQuery, Query()], response: Response, asker: AskedBy
+    ) -> KeyValue:
         held = await doorkeeper.admit_to_value(asker, key_id)
         value = await holdings.reveal(held, Purpose.DECRYPT)
         response.headers["cache-control"] = "no-store"
@@ -264,7 +276,7 @@ def _add_changing_routes(routes: APIRouter, keys: KeyService, doorkeeper: Doorke
         responses=documented(400, 401, 403, 404, 409, 503),
         openapi_extra=user,
     )
-    async def validate(key_id: UUID, asker: AskedBy) -> KeyView:
+    async def validate(key_id: UUID, _: Annotated[NoQuery, Query()], asker: AskedBy) -> KeyView:
         await doorkeeper.admit(asker, Action.VALIDATE, key_id)
         return KeyView.of(await keys.validate(key_id))
 
@@ -275,7 +287,9 @@ def _add_changing_routes(routes: APIRouter, keys: KeyService, doorkeeper: Doorke
         responses=documented(400, 401, 403, 404, 409, 413, 503),
         openapi_extra=user,
     )
-    async def change(key_id: UUID, body: ChangeKey, asker: AskedBy) -> KeyView:
+    async def change(
+        key_id: UUID, body: ChangeKey, _: Annotated[NoQuery, Query()], asker: AskedBy
+    ) -> KeyView:
         await doorkeeper.admit(asker, Action.CHANGE, key_id)
         if "api_key" in body.model_fields_set:
             message = f"cannot be changed here; use POST /api/api-keys/{key_id}/rotate"
@@ -291,6 +305,6 @@ def _add_changing_routes(routes: APIRouter, keys: KeyService, doorkeeper: Doorke
         responses=documented(400, 401, 403, 404, 503),
         openapi_extra=user,
     )
-    async def delete(key_id: UUID, asker: AskedBy) -> None:
+    async def delete(key_id: UUID, _: Annotated[NoQuery, Query()], asker: AskedBy) -> None:
         await doorkeeper.admit(asker, Action.DELETE, key_id)
         await keys.delete(key_id)
