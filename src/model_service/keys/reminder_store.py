@@ -7,15 +7,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, exists, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from model_service.db.tables import api_keys, key_reminders, key_rotation_policies
+from model_service.db.tables import api_key_versions, api_keys, key_reminders, key_rotation_policies
 from model_service.db.uow import Database
 from model_service.keys.reminders import LEAD, STALE, Approaching, Kind, Notice
-from model_service.keys.rotation_domain import Mode
+from model_service.keys.rotation_domain import HELD, Mode, StepState
 from model_service.keys.store import PLAIN, key_of
 
 _k = api_keys.c
 _p = key_rotation_policies.c
 _r = key_reminders.c
+_v = api_key_versions.c
 
 
 class SqlReminderStore:
@@ -32,12 +33,22 @@ class SqlReminderStore:
             .join(key_rotation_policies, _p.key_id == _k.id)
             .where(or_(_p.mode == Mode.REMIND.value, _p.manual))
         )
+        held = (
+            _unsent(Kind.RETIREMENT, _v.retire_at, now, literal(Notice.STUCK.value))
+            .join(api_key_versions, _v.key_id == _k.id)
+            .where(_v.state == StepState.RETIRING.value, _v.retire_at <= now, ~_k.is_valid)
+        )
         found: list[Approaching] = []
         async with self._db.single() as connection:
-            for kind, query in ((Kind.EXPIRY, expiry), (Kind.ROTATION, rotation)):
+            for kind, query, reason in (
+                (Kind.EXPIRY, expiry, None),
+                (Kind.ROTATION, rotation, None),
+                (Kind.RETIREMENT, held, HELD),
+            ):
                 rows = await connection.execute(query.limit(most - len(found)))
                 found += [
-                    Approaching(key_of(row), kind, row.moment, Notice(row.notice)) for row in rows
+                    Approaching(key_of(row), kind, row.moment, Notice(row.notice), reason)
+                    for row in rows
                 ]
         return found
 
@@ -62,13 +73,22 @@ class SqlReminderStore:
             return (await connection.execute(statement)).rowcount > 0
 
 
-def _unsent(kind: Kind, moment: ColumnElement[Any], now: datetime) -> Any:  # noqa: ANN401 - a SELECT
-    """Active keys near to the moment, with the notice that is to be sent."""
-    notice = case(
+def _nearness(moment: ColumnElement[Any], now: datetime) -> ColumnElement[Any]:
+    return case(
         (moment <= now + LEAD[Notice.DUE], Notice.DUE.value),
         (moment <= now + LEAD[Notice.DAY], Notice.DAY.value),
         else_=Notice.WEEK.value,
     )
+
+
+def _unsent(
+    kind: Kind,
+    moment: ColumnElement[Any],
+    now: datetime,
+    notice: ColumnElement[Any] | None = None,
+) -> Any:  # noqa: ANN401 - a SELECT
+    """Active keys near to the moment, with the notice that is to be sent: how near it is."""
+    notice = _nearness(moment, now) if notice is None else notice
     sent = exists().where(
         and_(_r.key_id == _k.id, _r.kind == kind.value, _r.notice == notice, _r.about == moment)
     )

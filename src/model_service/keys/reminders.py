@@ -39,6 +39,7 @@ class Kind(StrEnum):
     EXPIRY = "expiry"
     ROTATION = "rotation"
     WITHDRAWAL = "withdrawal"
+    RETIREMENT = "retirement"
 
 
 #: From when before a moment on the notice is the one to send, until the next one is.
@@ -54,6 +55,7 @@ _EVENTS: Final = {
     Kind.EXPIRY: EventType.KEY_EXPIRING,
     Kind.ROTATION: EventType.KEY_ROTATION_DUE,
     Kind.WITHDRAWAL: EventType.KEY_ROTATION_DUE,
+    Kind.RETIREMENT: EventType.KEY_ROTATION_DUE,
 }
 
 
@@ -75,7 +77,7 @@ class ReminderStore(Protocol):
         """Moments near to now of which the present notice was not sent yet.
 
         Expiry of every active key; due rotations of those with a policy that nothing will
-        rotate by itself.
+        rotate by itself; ends of a grace that goes on because the new value is refused.
         """
         ...
 

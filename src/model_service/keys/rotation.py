@@ -1,7 +1,7 @@
 """What can be done about the rotation of a key: rotate it, set its policy, fall back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -18,6 +18,7 @@ from model_service.keys.domain import KeyStore, ProviderKey, SealedKey, check_va
 from model_service.keys.exchange import Exchange, due_at
 from model_service.keys.rotation_domain import (
     DEFAULT_GRACE,
+    HELD,
     LONGEST_GRACE,
     Fallback,
     Mode,
@@ -137,6 +138,8 @@ class RotationService:
         versions = await self._store.versions(key_id)
         history = await self._store.history(key_id, MOST_HISTORY)
         state, reason = _standing(policy, versions, history)
+        if any(version.is_held(key, self._clock.now()) for version in versions):
+            reason = HELD
         retiring = [v for v in versions if v.state is StepState.RETIRING]
         return Overview(
             key=key,
@@ -195,10 +198,13 @@ class RotationService:
             IntegrityFailure: what is stored does not open.
         """
         key = await self._keys.get(key_id)
+        return None if key is None else await self._fallback(key)
+
+    async def _fallback(self, key: ProviderKey) -> Fallback | None:
         now = self._clock.now()
-        if key is None or not key.is_usable(now):
+        if not key.is_usable(now):
             return None
-        for version in await self._store.openable(key_id):
+        for version in await self._store.openable(key.id):
             if version.is_fallback(key, now):
                 value = self._exchange.opened(key, version)
                 self._on_value(value.reveal())
@@ -218,7 +224,7 @@ class RotationService:
         key = await self._keys.get(key_id)
         if key is None or key.key_version != version:
             return None
-        fallback = await self.previous_value(key_id)
+        fallback = await self._fallback(replace(key, is_valid=False))
         async with self._transactions.transaction():
             refused = await self._store.mark_refused(key_id, version, self._clock.now())
             if refused is not None:

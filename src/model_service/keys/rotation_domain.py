@@ -85,7 +85,8 @@ class StoredVersion:
     """A value of a key other than the one in use: pending, retiring or revoked.
 
     `endpoint` is the one it was sealed for. `retire_at` is when the grace ends, or when the
-    next try to take the value back from its provider is made.
+    next try to take the value back from its provider is made. A grace does not end while the
+    value in use is known to be refused.
     """
 
     key_id: UUID
@@ -101,9 +102,14 @@ class StoredVersion:
         return (
             self.state is StepState.RETIRING
             and self.retire_at is not None
-            and self.retire_at > now
+            and (self.retire_at > now or not key.is_valid)
             and self.endpoint == key.endpoint
         )
+
+    def is_held(self, key: ProviderKey, now: datetime) -> bool:
+        """Whether its grace goes on because the value in use is refused: it may be the last."""
+        is_over = self.retire_at is not None and self.retire_at <= now
+        return self.state is StepState.RETIRING and is_over and not key.is_valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,13 @@ class Fallback:
 #: What `Overview.state` may be: nothing under way; a new value is being obtained; the old one is
 #: in its grace; a value is being taken back; automatic rotation is wished for but not possible.
 STANDINGS: Final = ("active", "pending", "retiring", "revoked", "manual")
+
+
+#: Why a grace goes on after its end.
+HELD: Final = (
+    "the grace is over, but the provider refuses the value in use: the old one stays usable until"
+    " the key is rotated again or its value validates"
+)
 
 
 class ValueSealer(Protocol):
@@ -250,7 +263,8 @@ class RotationStore(Protocol):
     async def next_due(self, now: datetime) -> tuple[ProviderKey, StoredVersion] | None:
         """A value whose time has come, with its key, held until the transaction ends.
 
-        What another transaction holds is left out.
+        Those of keys whose value in use is known to be refused are kept. What another
+        transaction holds is left out.
         """
         ...
 

@@ -215,7 +215,7 @@ class SqlRotationStore:
         query = (
             select(*PLAIN)
             .join(api_key_versions, _v.key_id == _k.id)
-            .where(_v.retire_at <= now, _v.state == StepState.RETIRING.value)
+            .where(_k.is_valid, _v.retire_at <= now, _v.state == StepState.RETIRING.value)
             .order_by(_v.retire_at)
             .limit(1)
             .with_for_update(key_share=True, skip_locked=True, of=api_keys)
