@@ -256,3 +256,32 @@ async def test_an_inactive_key_is_not_rotated(
     bench.clock.advance(days=30)
     await work(bench)
     assert sandbox.openai_admin.accounts == {}
+
+
+async def test_a_rotation_that_fails_for_a_day_is_told_of_once_with_its_reason(
+    bench: Bench, sandbox: Sandbox
+) -> None:
+    key = await automatic_key(bench, sandbox, Provider.OPENAI)
+    bench.clock.advance(days=30)
+    sandbox.openai_admin.down = True
+    for _ in range(8):
+        await bench.parts.scheduler.step()
+        assert bench.announcer.told == [], "an outage of hours is waited out"
+        bench.clock.advance(hours=3)
+    for _ in range(8):
+        await bench.parts.scheduler.step()
+        bench.clock.advance(hours=3)
+    ((kind, data),) = bench.announcer.told
+    assert kind == "key.rotation_due"
+    assert (data["keyId"], data["notice"]) == (str(key.id), "due")
+    assert "could not be asked" in data["reason"]
+
+
+async def test_a_rotation_that_is_done_in_time_is_not_told_of(
+    bench: Bench, sandbox: Sandbox
+) -> None:
+    await automatic_key(bench, sandbox, Provider.OPENAI)
+    for _ in range(35):
+        await bench.parts.scheduler.step()
+        bench.clock.advance(days=1)
+    assert bench.announcer.types == ["key.rotated"]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, literal, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, literal, null, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from model_service.db.tables import api_key_versions, api_keys, key_reminders, key_rotation_policies
 from model_service.db.uow import Database
-from model_service.keys.reminders import LEAD, STALE, Approaching, Kind, Notice
+from model_service.keys.reminders import LEAD, OVERDUE, STALE, Approaching, Kind, Notice
 from model_service.keys.rotation_domain import HELD, Mode, StepState
 from model_service.keys.store import PLAIN, key_of
 
@@ -27,27 +27,33 @@ class SqlReminderStore:
 
     async def approaching(self, now: datetime, most: int) -> Sequence[Approaching]:
         """Moments near to now of which the present notice was not sent yet, nearest first."""
-        expiry = _unsent(Kind.EXPIRY, _k.expires_at, now).where(_k.expires_at > now - STALE)
+        expiry = (
+            _unsent(Kind.EXPIRY, _k.expires_at, now)
+            .where(_k.expires_at > now - STALE)
+            .add_columns(null().label("reason"))
+        )
         rotation = (
             _unsent(Kind.ROTATION, _p.due_at, now)
             .join(key_rotation_policies, _p.key_id == _k.id)
-            .where(or_(_p.mode == Mode.REMIND.value, _p.manual))
+            .where(or_(_p.mode == Mode.REMIND.value, _p.manual, _p.due_at <= now - OVERDUE))
+            .add_columns(_p.reason)
         )
         held = (
             _unsent(Kind.RETIREMENT, _v.retire_at, now, literal(Notice.STUCK.value))
             .join(api_key_versions, _v.key_id == _k.id)
             .where(_v.state == StepState.RETIRING.value, _v.retire_at <= now, ~_k.is_valid)
+            .add_columns(literal(HELD).label("reason"))
         )
         found: list[Approaching] = []
         async with self._db.single() as connection:
-            for kind, query, reason in (
-                (Kind.EXPIRY, expiry, None),
-                (Kind.ROTATION, rotation, None),
-                (Kind.RETIREMENT, held, HELD),
+            for kind, query in (
+                (Kind.EXPIRY, expiry),
+                (Kind.ROTATION, rotation),
+                (Kind.RETIREMENT, held),
             ):
                 rows = await connection.execute(query.limit(most - len(found)))
                 found += [
-                    Approaching(key_of(row), kind, row.moment, Notice(row.notice), reason)
+                    Approaching(key_of(row), kind, row.moment, Notice(row.notice), row.reason)
                     for row in rows
                 ]
         return found

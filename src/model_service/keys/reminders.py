@@ -50,6 +50,8 @@ LEAD: Final = {
 }
 #: Somebody who begins to use the service is not told of what expired longer ago.
 STALE: Final = timedelta(days=7)
+#: A rotation that ought to happen by itself and did not for so long does not work.
+OVERDUE: Final = timedelta(days=1)
 
 _EVENTS: Final = {
     Kind.EXPIRY: EventType.KEY_EXPIRING,
@@ -77,7 +79,8 @@ class ReminderStore(Protocol):
         """Moments near to now of which the present notice was not sent yet.
 
         Expiry of every active key; due rotations of those with a policy that nothing will
-        rotate by itself; ends of a grace that goes on because the new value is refused.
+        rotate by itself, or should have; ends of a grace that goes on because the new value
+        is refused.
         """
         ...
 
