@@ -241,9 +241,11 @@ async def test_what_a_route_does_not_know_is_not_ignored(
     client: httpx.AsyncClient, method: str, path: str
 ) -> None:
     key = await stored(client)
-    body = {"json": {}} if method == "PUT" else {}
     answer = await client.request(
-        method, f"/api/api-keys/{key['id']}{path}?userid=owner", headers=INTERNAL, **body
+        method,
+        f"/api/api-keys/{key['id']}{path}?userid=owner",
+        headers=INTERNAL,
+        json={} if method == "PUT" else None,
     )
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "userid"

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typing_extensions import override
 
 from model_service.audit import seals
-from model_service.audit.checkpoints import Checkpointer
+from model_service.audit.checkpoints import REPORT_SECONDS, Checkpointer
 from model_service.audit.domain import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Checkpoint
 from model_service.audit.signing import AuditKeys
 from model_service.db.uow import Database
@@ -154,3 +154,32 @@ async def test_it_is_told_also_where_it_cannot_be_recorded(fresh: Bench) -> None
     with pytest.raises(AuditUnavailable):
         await fresh.ledger.checkpointer.step()
     assert fresh.announcer.types == ["audit.integrity_failure"]
+
+
+async def test_a_finding_that_was_put_into_the_trail_does_not_silence_the_alarm(
+    fresh: Bench,
+) -> None:
+    await fresh.write(20)
+    await fresh.ledger.checkpointer.cover()
+    reason = "audit record 7: the record is not the one that was written"
+    await fresh.execute("UPDATE audit_records SET actor = 'nobody' WHERE seq = 7")
+    await fresh.execute(
+        "UPDATE audit_records SET type = 'integrity.failure', subject = 'audit:7',"
+        " reason = :reason WHERE seq = 12",
+        reason=reason,
+    )
+    with pytest.raises(AuditBroken):
+        await fresh.ledger.verify()
+    assert fresh.announcer.types == ["audit.integrity_failure"]
+    assert fresh.announcer.told[0][1] == {"seq": 7, "message": reason}
+
+
+async def test_what_is_still_wrong_is_told_again_the_next_day(fresh: Bench) -> None:
+    await fresh.write(20)
+    await fresh.execute("UPDATE audit_records SET actor = 'nobody' WHERE seq = 7")
+    for _ in range(2):
+        later = make_bench(fresh.database, announcer=fresh.announcer)
+        later.clock.advance(0 if not fresh.announcer.told else REPORT_SECONDS + 1)
+        with pytest.raises(AuditBroken):
+            await later.ledger.verify()
+    assert len(fresh.announcer.told) == 2

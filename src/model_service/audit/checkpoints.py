@@ -1,14 +1,15 @@
 """Signing what has been recorded, a thousand records or an hour at a time."""
 
 import asyncio
+import hmac
 from datetime import timedelta
 from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from model_service.audit import seals, store
-from model_service.audit.domain import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
+from model_service.audit import chain, seals, store
+from model_service.audit.domain import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Head
 from model_service.audit.segment import Segment
 from model_service.audit.signing import AuditKeys
 from model_service.db.uow import Database
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between looks at whether a checkpoint is due.
 PERIOD: Final = 1.0
+#: Seconds for which a finding is not told again.
+REPORT_SECONDS: Final = 86_400.0
 
 
 class Checkpointer:
@@ -114,7 +117,7 @@ class Checkpointer:
         return head.seq
 
     async def report(self, broken: AuditBroken) -> None:
-        """Tell subscribers and the trail itself what was found, once for each place.
+        """Tell subscribers and the trail itself what was found, once a day for each place.
 
         The two are apart: where not even this can be recorded, it is told all the same.
 
@@ -132,7 +135,7 @@ class Checkpointer:
         )
         async with self._database.transaction() as connection:
             await seals.take_turn(connection)
-            is_known = await store.is_recorded(connection, event)
+            is_known = await self._is_known(connection, event)
             if not is_known:
                 await self._announcer.announce(
                     EventType.AUDIT_INTEGRITY_FAILURE,
@@ -141,3 +144,20 @@ class Checkpointer:
         self._reported = broken.seq
         if not is_known:
             await self._trail.record(event)
+
+    async def _is_known(self, connection: AsyncConnection, event: AuditEvent) -> bool:
+        """Whether another process has just told of it.
+
+        Only a record with the right hash counts: whoever altered the trail could otherwise put
+        one there that says so.
+        """
+        since = self._clock.now() - timedelta(seconds=REPORT_SECONDS)
+        told = await store.newest_like(connection, event, since)
+        if told is None:
+            return False
+        link = chain.link(
+            self._keys.chain.reveal(),
+            Head(told.seq - 1, told.prev_hash),
+            chain.canonical(told.entry),
+        )
+        return hmac.compare_digest(link.hash, told.hash)

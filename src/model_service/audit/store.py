@@ -8,7 +8,6 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     bindparam,
-    exists,
     func,
     insert,
     select,
@@ -100,10 +99,14 @@ async def time_of(connection: AsyncConnection, seq: int) -> datetime | None:
     return found
 
 
-async def is_recorded(connection: AsyncConnection, event: AuditEvent) -> bool:
-    """Whether there is a record that says the same."""
+async def newest_like(
+    connection: AsyncConnection, event: AuditEvent, since: datetime
+) -> AuditRecord | None:
+    """The newest record since then that says the same, as it is stored."""
     said = (_r.type == event.type, _r.subject == event.subject, _r.reason == event.reason)
-    return bool(await connection.scalar(select(exists(select(_r.seq).where(*said)))))
+    query = select(*_COLUMNS).where(*said, _r.time >= since).order_by(_r.seq.desc()).limit(1)
+    row = (await connection.execute(query)).first()
+    return None if row is None else _record(row)
 
 
 async def numbers_between(
