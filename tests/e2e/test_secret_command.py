@@ -190,7 +190,22 @@ async def test_records_that_do_not_open_keep_an_exposed_term_and_this_is_a_failu
     assert done.returncode == 1
     assert json.loads(done.stdout)["remainingTerms"] == [1]
     assert str(bad.id) in done.stderr
+    assert "1 records do not open" in done.stderr
     assert (await operator.status(new=True))["terms"][0]["exposed"] is True
+
+
+async def test_an_exposed_term_that_has_to_wait_is_not_taken_for_one_with_spoilt_records(
+    operator: Operator, database: Database
+) -> None:
+    process = await Process.start(database)
+    await process.custody.secrets.stage(NEW_SECRET, compromised=True)
+    async with database.transaction():
+        await process.add_key("sk-being-stored")
+        done = await operator("rotate", "--compromised", "--json", new=True)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["remainingTerms"] == [1]
+    assert "not destroyed yet: 1. Records were being stored" in done.stderr
+    assert "do not open" not in done.stderr
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -47,6 +47,14 @@ among them. `model-service secret status` shows who uses which. When all have be
     model-service secret rotate {last}
 with the same settings; then what the keyring was opened with before may be taken away."""
 
+_UNOPENED = """\
+{count} records do not open, so the terms they were sealed under stay, and so does the harm; the
+log lines above name them. Delete or restore them, then run this again."""
+
+_NOT_DESTROYED = """\
+Every record was moved, but these terms are not destroyed yet: {terms}. Records were being stored
+all the time, or an instance sealed under one of them. Run this again."""
+
 Result = TypeVar("Result")
 
 
@@ -164,11 +172,12 @@ async def _renew(custodian: Custodian, *, as_json: bool) -> None:
         remaining = await custodian.custody.renew(moved)
     found = await custodian.custody.status()
     await print_exposed(custodian.database, found, remaining, as_json=as_json)
+    unopened = sum(custodian.custody.unopened_of(term) for term in remaining)
+    if unopened:
+        _say(_UNOPENED.format(count=unopened))
+    elif remaining:
+        _say(_NOT_DESTROYED.format(terms=", ".join(map(str, remaining))))
     if remaining:
-        _say(
-            "Some records do not open, so the terms they were sealed under stay, and so does the"
-            " harm; the log lines above name them. Delete or restore them, then run this again."
-        )
         raise typer.Exit(1)
 
 

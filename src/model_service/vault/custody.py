@@ -73,7 +73,8 @@ class Custody:
         """After a leak: a new term, all records moved to it, the exposed terms destroyed.
 
         `on_moved` hears how many records were moved with each batch. Gives the exposed terms
-        that had to stay because they have records that do not open. Run again after an
+        that are not destroyed: for good those with records that do not open (`unopened_of`),
+        the others for as long as records are being stored without a pause. Run again after an
         interruption, it goes on where it was.
 
         Raises:
@@ -81,8 +82,9 @@ class Custody:
             DatabaseUnavailable, AuditUnavailable: run it again.
         """
         await self.secrets.finalize()
-        exposed = (await self.status()).exposed
-        if self._keyring.active_term in exposed:
+        await self._keyring.reload(self._store)
+        # Again, should somebody have activated one meanwhile that was exposed by then.
+        while self._keyring.active_term in (exposed := await self._exposed()):
             await self.change_term()
         await _until_none(self._terms.laggards, "still seal under an exposed term")
         await self._watch.enter()
@@ -90,12 +92,20 @@ class Custody:
             for _ in range(_TRIES):
                 await self._rewrapper.finish(on_moved)
                 exposed = await self._not_destroyed(exposed)
-                if not exposed or self._rewrapper.unopened:
+                if all(self.unopened_of(term) for term in exposed):
                     break
                 await asyncio.sleep(_LOOK)
         finally:
             await self._watch.leave()
         return exposed
+
+    def unopened_of(self, term: int) -> int:
+        """How many records of a term were met by `renew` that do not open."""
+        return self._rewrapper.unopened_of(term)
+
+    async def _exposed(self) -> tuple[int, ...]:
+        async with self._store.shared() as session:
+            return tuple(exposed_terms(await session.load()))
 
     async def _not_destroyed(self, exposed: Sequence[int]) -> tuple[int, ...]:
         return tuple(

@@ -23,7 +23,7 @@ from model_service.kernel.keyring import (
 )
 from model_service.kernel.sealed import SealedTable
 from model_service.vault.keyring import Keyring
-from model_service.vault.rotation import Witnesses
+from model_service.vault.rotation import LEAKED, Witnesses, exposed_terms
 
 #: Seconds a term stays after it ceased to be active: whoever sealed a record under it, or read
 #: one to store it elsewhere, has long done so. What comes later still is refused, not lost.
@@ -41,11 +41,11 @@ class TermRotation:
     async def add(self) -> int:
         """Make a term that opens but does not seal yet, and give its number.
 
-        One that was added before and not activated is given again.
+        One that was added before and not activated is given again, unless it is exposed.
 
         Raises:
             Conflict: the keyring has a second wrap, which this process cannot wrap the new
-                data key under; or there are no numbers left.
+                data key under; or its secret leaked; or there are no numbers left.
         """
         async with self._store.exclusive() as session:
             rows = await session.load()
@@ -54,9 +54,14 @@ class TermRotation:
                     "The master secret is being rotated: finish that first, with"
                     " `secret rotate --finalize`"
                 )
+            if rows.wraps[-1].exposed_through == LEAKED:
+                raise Conflict(
+                    "The master secret in use leaked, and so would a new term: replace it first,"
+                    " with `secret rotate --compromised`"
+                )
             await self._keyring.take_in(rows)
             term = self._keyring.newest_term
-            if term > self._keyring.active_term:
+            if term > self._keyring.active_term and term not in exposed_terms(rows):
                 return term
             term = max(self._keyring.states) + 1
             key = await self._keyring.fresh_key(term)
@@ -81,21 +86,26 @@ class TermRotation:
         """Seal new records under a term that was added; the former one only opens from now on.
 
         Raises:
-            Conflict: a running process does not know the term, or it cannot be activated.
+            Conflict: a running process does not know the term, or it cannot be activated, such
+                as one that is exposed.
         """
         async with self._store.exclusive() as session:
             rows = await session.load()
             active = _active(rows)
             if active.term == term:
                 return
-            if term < active.term or TermRow(term, TermState.DECRYPT_ONLY) not in rows.terms:
+            added = TermRow(term, TermState.DECRYPT_ONLY) in rows.terms
+            if term < active.term or not added or term in exposed_terms(rows):
                 raise Conflict(f"Term {term} cannot be made the active one")
             if strangers := _strangers(await session.instances(), term):
                 raise Conflict(
                     f"{len(strangers)} running instances do not know term {term} yet:"
                     f" {', '.join(strangers)}"
                 )
-            await session.set_term_state(active.term, TermState.DECRYPT_ONLY)
+            for former in rows.terms:
+                # Those that were passed over, because they were exposed, are retired with it.
+                if active.term <= former.term < term:
+                    await session.set_term_state(former.term, TermState.DECRYPT_ONLY)
             await session.set_term_state(term, TermState.ACTIVE)
             await self._witnesses.record("keyring.term", f"term:{term}", term)
             await self._keyring.take_in(await session.load())

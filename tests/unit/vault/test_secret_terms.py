@@ -15,7 +15,7 @@ from model_service.kernel.types import uuid7
 from model_service.vault import primitives, wrap
 from model_service.vault.envelope import term_of
 from model_service.vault.keyring import Keyring, open_keyring
-from model_service.vault.rotation import SecretRotation, Witnesses
+from model_service.vault.rotation import SecretRotation, Witnesses, exposed_terms
 from model_service.vault.terms import SAFETY_PERIOD, TermRotation
 from tests.fakes import RecordingAnnouncer, RecordingTrail
 from tests.unit.vault.vault_fakes import (
@@ -163,6 +163,44 @@ async def test_only_a_newer_term_that_exists_can_be_activated(
     with pytest.raises(Conflict, match=f"Term {term} cannot"):
         await terms.activate(term)
     assert store.rows == before
+
+
+async def leaked(store: MemoryKeyringStore, witnesses: Witnesses) -> tuple[Keyring, TermRotation]:
+    """As opened with the secret that was put in the place of one that leaked."""
+    keyring = await open_keyring(store, SECRET)
+    await SecretRotation(keyring, store, witnesses).stage(OTHER_SECRET, compromised=True)
+    keyring, terms = await opened(store, witnesses, OTHER_SECRET)
+    await SecretRotation(keyring, store, witnesses).finalize()
+    return keyring, terms
+
+
+async def test_a_term_left_over_from_before_a_leak_is_passed_over_and_destroyed(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    _, before = await opened(store, witnesses)
+    assert await before.add() == 2
+    keyring, terms = await leaked(store, witnesses)
+    assert exposed_terms(store.rows) == [1, 2]
+    with pytest.raises(Conflict, match="Term 2 cannot be made the active one"):
+        await terms.activate(2)
+    assert await terms.add() == 3
+    assert await terms.add() == 3
+    await terms.activate(3)
+    assert keyring.active_term == 3
+    assert [await terms.destroy(term, [Records(3)], after=0) for term in (1, 2)] == [True, True]
+    assert exposed_terms(store.rows) == []
+
+
+async def test_no_term_is_added_under_a_secret_that_leaked(witnesses: Witnesses) -> None:
+    store = await one_term_store()
+    keyring, terms = await opened(store, witnesses)
+    secrets = SecretRotation(keyring, store, witnesses)
+    await secrets.stage(OTHER_SECRET, compromised=True)
+    await secrets.abandon()
+    with pytest.raises(Conflict, match="--compromised"):
+        await terms.add()
+    assert len(store.rows.terms) == 1
 
 
 async def test_no_term_is_added_while_the_secret_is_being_rotated(witnesses: Witnesses) -> None:
