@@ -90,7 +90,7 @@ async def test_keys_are_found_by_grants_of_the_scopes_and_models_asked_for(bench
         held = await bench.store.find_active("grantee", Provider.OPENAI, scopes, model)
         return None if held is None else held.key.key_name
 
-    assert await found(BOTH, None) == "limited"
+    assert await found(BOTH, None) == "use", "what is not limited comes first"
     assert await found((ShareScope.USE,), None) == "use"
     assert await found((ShareScope.REVEAL,), "m") == "limited"
     assert await found((ShareScope.REVEAL,), "n") is None

@@ -153,6 +153,7 @@ class SqlShareStore:
             .order_by(
                 _k.is_valid.desc(),
                 (_k.user_id == user_id).desc(),
+                _s.models.is_(None).desc(),
                 _k.created_at.desc(),
                 _k.id.desc(),
             )
