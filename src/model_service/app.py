@@ -203,7 +203,6 @@ def assemble(
         ).inc(),
     )
     gate = LimitedGate(providers, RateLimits(settings.validations_per_minute))
-    keys = KeyService(database, key_store, trail, announcer, sealer, gate, clock, observers)
     rotation = KeyRotation.build(
         Foundation(
             database=database,
@@ -221,8 +220,19 @@ def assemble(
             prepare=watch.prepare,
         )
     )
+    keys = KeyService(
+        database,
+        key_store,
+        trail,
+        announcer,
+        sealer,
+        gate,
+        clock,
+        observers,
+        rotation.service.has_fallback,
+    )
     refusals = Refusals(trail)
-    sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals)
+    sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals, rotation.service)
     models = ModelService(
         database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()
     )

@@ -69,6 +69,12 @@ class Outside:
     async def reveal(self, held: ActiveKey, purpose: Purpose) -> Secret[str]:
         return Secret("the-value-of-the-key")
 
+    async def refused(self, held: ActiveKey) -> Secret[str] | None:
+        return None
+
+    async def fallback(self, held: ActiveKey) -> Secret[str] | None:
+        return None
+
     async def list_models(
         self, provider: Provider, key: Secret[str] | None, endpoint: str | None
     ) -> Sequence[OfferedModel]:

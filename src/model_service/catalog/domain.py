@@ -293,6 +293,17 @@ class ProviderKeys(Protocol):
         """
         ...
 
+    async def refused(self, held: ActiveKey) -> Secret[str] | None:
+        """The provider does not take the key's value: which one to try once instead.
+
+        Noted and announced the first time. None when there is none.
+        """
+        ...
+
+    async def fallback(self, held: ActiveKey) -> Secret[str] | None:
+        """The value to use for a key that is known to be refused; None when there is none."""
+        ...
+
 
 class ModelLister(Protocol):
     """Asks providers which models they offer."""

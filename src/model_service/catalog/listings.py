@@ -21,11 +21,15 @@ Listing = Sequence[AvailableModel]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which models does a provider offer to the holder of this value of this key?"""
+    """Which models does a provider offer to the holder of this value of this key?
+
+    Of a key that is not valid it is the value that calls fall back to.
+    """
 
     provider: Provider
     key_id: UUID | None = None
     key_version: int = 0
+    is_valid: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,8 @@ class ModelService:
     async def available(self, provider: Provider, user_id: str | None) -> Listing:
         """What the provider offers to the user's key, by name; at most five minutes old.
 
-        By a grant that is limited to models the user sees what is behind these alone.
+        By a grant that is limited to models the user sees what is behind these alone. When the
+        provider refuses the key's value, the one before it is tried once, within its grace.
 
         Raises:
             InvalidInput: no user is named, though the provider wants a key.
@@ -229,10 +230,11 @@ class ModelService:
         if user_id is None:
             raise InvalidInput(errors=[FieldFault("userId", "is required for this provider")])
         key = await self._keys.find_to_use(user_id, provider)
-        if key is None or not key.is_valid:
+        if key is None:
             raise _no_key(provider)
         listing = await self._listings.answer(
-            Question(provider, key.id, key.key_version), lambda: self._ask_with(provider, key)
+            Question(provider, key.id, key.key_version, key.is_valid),
+            lambda: self._ask_with(provider, key),
         )
         if key.models is None:
             return listing
@@ -276,11 +278,22 @@ class ModelService:
     async def _ask_with(self, provider: Provider, key: ActiveKey) -> Listing:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
             raise Conflict(f"The key for provider '{provider}' has no metadata.endpoint to ask")
+        if not key.is_valid:
+            fallback = await self._keys.fallback(key)
+            if fallback is None:
+                raise _no_key(provider)
+            return await self._ask(provider, fallback, key.endpoint)
         try:
             value = await self._keys.reveal(key, Purpose.LISTING)
         except (NotFound, KeyInactive) as error:
             raise _no_key(provider) from error
-        return await self._ask(provider, value, key.endpoint)
+        try:
+            return await self._ask(provider, value, key.endpoint)
+        except KeyRefused as refusal:
+            instead = None if refusal.is_restricted else await self._keys.refused(key)
+            if instead is None:
+                raise
+        return await self._ask(provider, instead, key.endpoint)
 
     async def _ask(
         self, provider: Provider, key: Secret[str] | None, endpoint: str | None

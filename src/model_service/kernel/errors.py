@@ -121,6 +121,11 @@ class KeyRefused(Conflict):
 
     code = "key_refused"
 
+    def __init__(self, message: str = "", *, is_restricted: bool = False) -> None:
+        """`is_restricted`: it knows the key, and only does not let it do what was asked."""
+        super().__init__(message)
+        self.is_restricted = is_restricted
+
 
 class AdministrationRefused(Conflict):
     """The provider's administration API refuses"""

@@ -1,23 +1,51 @@
 """Keys as users have them: their own and, until a grant ends, those shared with them."""
 
+from typing import Protocol
+from uuid import UUID
+
 from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Purpose
 from model_service.kernel.errors import Forbidden, InvalidInput
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Page, Provider
 from model_service.keys.domain import KeyFilter, audit_subject
+from model_service.keys.rotation_domain import Fallback
 from model_service.keys.service import MOST_UNPAGED, KeyService
 from model_service.keys.shares import Held, HeldKey, ShareScope, ShareStore
 
 _ANY_SCOPE = (ShareScope.USE, ShareScope.REVEAL)
 
 
+class HeldValue(Held, Protocol):
+    """A key as somebody has it, and which value of it."""
+
+    @property
+    def key_version(self) -> int:
+        """Changes whenever the value does."""
+        ...
+
+
+class Fallbacks(Protocol):
+    """The values before the present ones, for as long as they may be used."""
+
+    async def previous_value(self, key_id: UUID) -> Fallback | None:
+        """The value before the present one; None when there is none, or its grace is over."""
+        ...
+
+    async def report_refused(self, key_id: UUID, version: int) -> Fallback | None:
+        """The provider refused the value of that version: what to try once instead."""
+        ...
+
+
 class Holdings:
     """What users have, wherever it comes from. Grants are looked up anew for every question."""
 
-    def __init__(self, keys: KeyService, store: ShareStore, trail: AuditTrail) -> None:
+    def __init__(
+        self, keys: KeyService, store: ShareStore, trail: AuditTrail, fallbacks: Fallbacks
+    ) -> None:
         self._keys = keys
         self._store = store
         self._trail = trail
+        self._fallbacks = fallbacks
 
     async def list(self, wanted: KeyFilter, page: Page | None) -> list[HeldKey]:
         """Keys newest first; those of a user are its own and those shared with it.
@@ -71,3 +99,36 @@ class Holdings:
             )
             raise Forbidden("The key is not shared with this user any more")
         return value
+
+    async def refused(self, held: HeldValue) -> Secret[str] | None:
+        """The provider refused the key's value in a listing: what to try once instead.
+
+        The key is marked invalid and the alert raised the first time. What is given is recorded
+        as the value itself is.
+
+        Raises:
+            AuditUnavailable, DatabaseUnavailable: nothing is given.
+        """
+        found = await self._fallbacks.report_refused(held.id, held.key_version)
+        return await self._recorded(held, found)
+
+    async def fallback(self, held: Held) -> Secret[str] | None:
+        """The value to list models with for a key that is known to be refused, if there is one.
+
+        Raises:
+            IntegrityFailure, AuditUnavailable, DatabaseUnavailable: nothing is given.
+        """
+        return await self._recorded(held, await self._fallbacks.previous_value(held.id))
+
+    async def _recorded(self, held: Held, found: Fallback | None) -> Secret[str] | None:
+        if found is None:
+            return None
+        await self._trail.record(
+            AuditEvent(
+                type="key.reveal",
+                subject=audit_subject(held.id),
+                purpose=Purpose.LISTING.value,
+                reason=f"fallback to version {found.version}",
+            )
+        )
+        return found.value

@@ -9,7 +9,13 @@ from uuid import UUID
 import structlog
 
 from model_service.kernel.audit import AuditEvent, AuditTrail, Decision
-from model_service.kernel.errors import FieldFault, InvalidInput, NotFound, ServiceError
+from model_service.kernel.errors import (
+    FieldFault,
+    IntegrityFailure,
+    InvalidInput,
+    NotFound,
+    ServiceError,
+)
 from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, uuid7
@@ -211,6 +217,16 @@ class RotationService:
                 return Fallback(version.version, value)
         return None
 
+    async def has_fallback(self, key_id: UUID) -> bool:
+        """Whether there would be a previous value if the present one were refused."""
+        key = await self._keys.get(key_id)
+        now = self._clock.now()
+        if key is None or not key.is_usable(now):
+            return False
+        refused = replace(key, is_valid=False)
+        versions = await self._store.versions(key_id)
+        return any(version.is_fallback(refused, now) for version in versions)
+
     async def report_refused(self, key_id: UUID, version: int) -> Fallback | None:
         """The provider answered 401 to the value of that version: what to try once instead.
 
@@ -219,12 +235,15 @@ class RotationService:
         the report is about a value that is not in use any more.
 
         Raises:
-            AuditUnavailable, DatabaseUnavailable, IntegrityFailure.
+            AuditUnavailable, DatabaseUnavailable: nothing is marked.
         """
         key = await self._keys.get(key_id)
         if key is None or key.key_version != version:
             return None
-        fallback = await self._fallback(replace(key, is_valid=False))
+        try:
+            fallback = await self._fallback(replace(key, is_valid=False))
+        except IntegrityFailure:
+            fallback = None  # what does not open helps nobody, and is logged where it is opened
         async with self._transactions.transaction():
             refused = await self._store.mark_refused(key_id, version, self._clock.now())
             if refused is not None:

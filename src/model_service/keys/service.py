@@ -1,6 +1,6 @@
 """What can be done with provider keys."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -70,7 +70,9 @@ class KeyService:
         gate: ProviderGate,
         clock: Clock,
         observers: KeyObservers,
+        has_fallback: Callable[[UUID], Awaitable[bool]],
     ) -> None:
+        """`has_fallback` says whether there is a value to use in place of a refused one."""
         self._transactions = transactions
         self._store = store
         self._trail = trail
@@ -80,6 +82,7 @@ class KeyService:
         self._verifier = Verifier(gate, observers.on_verdict)
         self._clock = clock
         self._observers = observers
+        self._has_fallback = has_fallback
         self._desk = RevealDesk(
             store, transactions, trail, sealer.open, clock, observers.on_value, self._alarm
         )
@@ -213,7 +216,8 @@ class KeyService:
             )
             await self._trail.record(heard)
             if noted is not None and key.is_valid and not noted.is_valid:
-                told = {**announced(noted), "reason": "refused", "fallback": False}
+                fallback = await self._has_fallback(key_id)
+                told = {**announced(noted), "reason": "refused", "fallback": fallback}
                 await self._announcer.announce(EventType.KEY_INVALID, told)
         return await self._unless_lost(key_id, noted)
 

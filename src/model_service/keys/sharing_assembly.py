@@ -7,7 +7,7 @@ from model_service.kernel.audit import AuditTrail
 from model_service.kernel.events import Announcer
 from model_service.kernel.types import Clock
 from model_service.keys.doorkeeper import Denials, Doorkeeper
-from model_service.keys.holdings import Holdings
+from model_service.keys.holdings import Fallbacks, Holdings
 from model_service.keys.service import KeyService
 from model_service.keys.shares_store import SqlShareStore
 from model_service.keys.sharing import SharingService
@@ -30,12 +30,13 @@ class KeySharing:
         announcer: Announcer,
         clock: Clock,
         denials: Denials,
+        fallbacks: Fallbacks,
     ) -> "KeySharing":
         """All of it on one database."""
         store = SqlShareStore(database, clock)
         doorkeeper = Doorkeeper(store, clock, denials)
         return cls(
             doorkeeper,
-            Holdings(keys, store, trail),
+            Holdings(keys, store, trail, fallbacks),
             SharingService(database, store, doorkeeper, trail, announcer, clock),
         )

@@ -76,7 +76,8 @@ def listing_error(
         # Asking again is of no use; somebody has to give the key more rights.
         return KeyRefused(
             f"Provider '{provider}' knows the stored key but does not let it list models "
-            "(restricted)"
+            "(restricted)",
+            is_restricted=True,
         )
     if verdict is Verdict.VALID:  # a good key, but this is no way to answer the question
         verdict = Verdict.UNEXPECTED_ANSWER

@@ -70,6 +70,8 @@ class FakeKeys:
     keys: dict[tuple[str, Provider], FakeKey] = field(default_factory=dict)
     reveals: list[UUID] = field(default_factory=list)
     failure: ServiceError | None = None
+    earlier: Secret[str] | None = None
+    refusals: list[UUID] = field(default_factory=list)
 
     async def find_to_use(self, user_id: str, provider: Provider) -> FakeKey | None:
         return self.keys.get((user_id, provider))
@@ -83,6 +85,13 @@ class FakeKeys:
             raise self.failure
         self.reveals.append(held.id)
         return Secret(f"value of {held.id}")
+
+    async def refused(self, held: ActiveKey) -> Secret[str] | None:
+        self.refusals.append(held.id)
+        return self.earlier
+
+    async def fallback(self, held: ActiveKey) -> Secret[str] | None:
+        return self.earlier
 
 
 @dataclass
@@ -323,6 +332,27 @@ async def test_the_providers_own_verdict_is_passed_on(
     setting.lister.failure = failure
     with pytest.raises(type(failure), match="OPENAI"):
         await setting.models.available(Provider.OPENAI, "user")
+
+
+async def test_a_restricted_key_is_not_reported_as_refused(setting: Setting) -> None:
+    setting.keys.earlier = Secret("the value before")
+    setting.lister.failure = KeyRefused("by OPENAI", is_restricted=True)
+    with pytest.raises(KeyRefused):
+        await setting.models.available(Provider.OPENAI, "user")
+    assert setting.keys.refusals == []
+    assert len(setting.lister.asked) == 1
+
+
+async def test_a_refused_key_is_tried_once_with_the_value_before(setting: Setting) -> None:
+    setting.keys.earlier = Secret("the value before")
+    setting.lister.failure = KeyRefused("by OPENAI")
+    with pytest.raises(KeyRefused):
+        await setting.models.available(Provider.OPENAI, "user")
+    assert setting.keys.refusals == [setting.key.id]
+    assert [value for _, value, _ in setting.lister.asked] == [
+        f"value of {setting.key.id}",
+        "the value before",
+    ]
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
