@@ -1,13 +1,20 @@
 """Limits for each source, and refusals in the audit trail: a flood shows, and fills nothing."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_service.http import abuse
-from model_service.http.abuse import RECORDED_SINGLY, WINDOW, Refusals
+from model_service.http.abuse import (
+    SINGLY_BY_PRINCIPAL,
+    SINGLY_BY_SOURCE,
+    SINGLY_BY_SOURCES,
+    WINDOW,
+    Refusals,
+)
 from model_service.kernel.audit import AuditEvent, Decision
 from model_service.kernel.caller import Caller
 from model_service.kernel.errors import TooManyRequests
@@ -91,8 +98,15 @@ def test_an_address_counts_with_those_of_the_same_holder(address: str | None, so
     assert source_of(address) == source
 
 
-def refusal(kind: str = "auth.failure", client: str = "192.0.2.1") -> AuditEvent:
-    return AuditEvent(type=kind, decision=Decision.DENY, caller=Caller("anonymous", client=client))
+def refusal(
+    kind: str = "auth.failure",
+    client: str = "192.0.2.1",
+    *,
+    actor: str = "anonymous",
+    subject: str | None = None,
+) -> AuditEvent:
+    caller = Caller(actor, client=client)
+    return AuditEvent(type=kind, decision=Decision.DENY, subject=subject, caller=caller)
 
 
 async def test_the_first_refusals_are_recorded_singly_and_the_rest_as_a_number(
@@ -101,30 +115,129 @@ async def test_the_first_refusals_are_recorded_singly_and_the_rest_as_a_number(
     trail = RecordingTrail()
     refusals = Refusals(trail, clock.monotonic)
     for number in range(1000):
-        await refusals.note(refusal(client=f"192.0.2.{number % 4}"))
-    assert len(trail.events) == RECORDED_SINGLY
-    await refusals.note(refusal("auth.denied"))
+        subject = "token:a" if number % 10 else "route:GET /api/models"
+        await refusals.note(refusal(client=f"192.0.2.{number % 4}", subject=subject))
+    singly = 4 * SINGLY_BY_SOURCE
+    assert len(trail.events) == singly
     clock.advance(WINDOW)
     await refusals.note(refusal())
-    summary = trail.events[RECORDED_SINGLY:]
+    summary = trail.events[singly:]
     assert [(event.type, event.reason) for event in summary] == [
-        ("auth.failure", f"{1000 - RECORDED_SINGLY} more, from 4 addresses"),
-        ("auth.denied", "1 more, from 1 addresses"),
+        (
+            "auth.failure",
+            (
+                "920 more, from 4 addresses: 192.0.2.0 (230), 192.0.2.1 (230), 192.0.2.2 (230); "
+                "at 2 subjects: token:a (828), route:GET /api/models (92)"
+            ),
+        ),
         ("auth.failure", None),
     ]
     assert all(event.decision is Decision.DENY for event in trail.events)
 
 
+@pytest.mark.parametrize(
+    "actor", ["user:mallory", "service:t", "administrator:t", "internal", "administrator"]
+)
+async def test_a_flood_from_nobody_hides_nothing_that_a_principal_was_refused(
+    clock: SetClock, actor: str
+) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for number in range(1000):
+        await refusals.note(refusal("auth.denied", f"192.0.2.{number % 250}"))
+        await refusals.note(refusal("auth.failure", f"192.0.2.{number % 250}"))
+    targeted = refusal("auth.denied", actor=actor, subject="key:1")
+    await refusals.note(targeted)
+    assert trail.events[-1] is targeted
+
+
+@pytest.mark.parametrize(
+    ("flooding", "other"),
+    [
+        (Caller("user:a", client="192.0.2.1"), Caller("user:b", client="192.0.2.1")),
+        (Caller("service:s", client="192.0.2.1"), Caller("service:t", client="192.0.2.1")),
+        (Caller("internal", client="192.0.2.1"), Caller("internal", client="192.0.2.2")),
+        (Caller("anonymous", client="192.0.2.1"), Caller("anonymous", client="192.0.2.2")),
+    ],
+)
+async def test_one_s_flood_hides_nothing_that_another_was_refused(
+    clock: SetClock, flooding: Caller, other: Caller
+) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for _ in range(1000):
+        await refusals.note(replace(refusal("auth.denied"), caller=flooding))
+    targeted = replace(refusal("auth.denied"), caller=other)
+    await refusals.note(targeted)
+    assert trail.events[-1] is targeted
+
+
+async def test_of_a_flood_of_one_kind_another_is_recorded_singly(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for _ in range(SINGLY_BY_SOURCE + 1):
+        await refusals.note(refusal("auth.failure"))
+    denied = refusal("auth.denied")
+    await refusals.note(denied)
+    assert trail.events[-1] is denied
+
+
+async def test_a_principal_s_flood_is_recorded_under_its_name_from_wherever_it_came(
+    clock: SetClock,
+) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for number in range(SINGLY_BY_PRINCIPAL + 5):
+        client = f"192.0.2.{number}"
+        await refusals.note(refusal("auth.denied", client, actor="user:m", subject="key:1"))
+    await refusals.step()
+    assert len(trail.events) == SINGLY_BY_PRINCIPAL + 1
+    flood = trail.events[-1]
+    assert flood.caller == Caller("user:m")
+    assert flood.reason is not None
+    assert flood.reason.startswith("5 more, from 5 addresses: 192.0.2.60 (1), ")
+    assert flood.reason.endswith("; at 1 subjects: key:1 (5)")
+
+
+async def test_nobodies_with_many_addresses_do_not_fill_the_trail(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for number in range(5000):
+        await refusals.note(refusal(client=f"198.51.{number // 250}.{number % 250}"))
+    assert len(trail.events) == SINGLY_BY_SOURCES
+
+
+async def test_what_is_remembered_of_principals_and_floods_is_bounded(
+    clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abuse, "MOST_PRINCIPALS", 10)
+    monkeypatch.setattr(abuse, "_MOST_FLOODS", 5)
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for number in range(100):
+        await refusals.note(refusal("auth.denied", actor=f"user:{number}"))
+    assert len(trail.events) == 10
+    await refusals.step()
+    floods = trail.events[10:]
+    assert [event.caller and event.caller.actor for event in floods] == [
+        *(f"user:{number}" for number in range(10, 15)),
+        "system",
+    ]
+    assert floods[-1].reason == "85 more, from 1 addresses: 192.0.2.1 (85)"
+
+
 async def test_the_addresses_told_apart_are_bounded(
     clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(abuse, "_MOST_SOURCES", 10)
+    monkeypatch.setattr(abuse, "_MOST_NAMES", 10)
     trail = RecordingTrail()
     refusals = Refusals(trail, clock.monotonic)
-    for number in range(RECORDED_SINGLY + 50):
+    for number in range(SINGLY_BY_SOURCES + 50):
         await refusals.note(refusal(client=f"192.0.2.{number}"))
     await refusals.step()
-    assert trail.events[-1].reason == "50 more, from 10+ addresses"
+    reason = trail.events[-1].reason
+    assert reason is not None
+    assert reason.startswith("50 more, from 10+ addresses: 192.0.2.200 (1), ")
 
 
 async def test_what_the_trail_does_not_take_is_counted_and_recorded_later(clock: SetClock) -> None:
@@ -136,7 +249,7 @@ async def test_what_the_trail_does_not_take_is_counted_and_recorded_later(clock:
     await refusals.step()
     trail.available = True
     await refusals.step()
-    assert [event.reason for event in trail.events] == ["3 more, from 1 addresses"]
+    assert [event.reason for event in trail.events] == ["3 more, from 1 addresses: 192.0.2.1 (3)"]
 
 
 async def test_a_quiet_window_records_nothing(clock: SetClock) -> None:
@@ -148,13 +261,13 @@ async def test_a_quiet_window_records_nothing(clock: SetClock) -> None:
 async def test_the_last_counts_are_recorded_when_the_service_stops(clock: SetClock) -> None:
     trail = RecordingTrail()
     refusals = Refusals(trail, clock.monotonic)
-    for _ in range(RECORDED_SINGLY + 2):
+    for _ in range(SINGLY_BY_SOURCE + 2):
         await refusals.note(refusal())
     job = asyncio.create_task(refusals.run())
     await asyncio.sleep(0)
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
-    assert trail.events[-1].reason == "2 more, from 1 addresses"
+    assert trail.events[-1].reason == "2 more, from 1 addresses: 192.0.2.1 (2)"
 
 
 class AnsweringGate:
