@@ -50,6 +50,15 @@ class Witnesses:
             AuditEvent(type=type, subject=subject, term=term, reason=f"by {self.author}")
         )
 
+    async def tell(
+        self, event: EventType, step: str, rows: KeyringRows, term: int | None = None
+    ) -> None:
+        """Announce a step, with the wrap that is the newest by now, in the same way."""
+        data: dict[str, str | int] = {"wrapId": rows.wraps[-1].wrap_id, "step": step}
+        if term is not None:
+            data["term"] = term
+        await self.announcer.announce(event, data)
+
 
 class SecretRotation:
     """Stages and finalizes a new master secret with the keyring this process opened."""
@@ -98,7 +107,7 @@ class SecretRotation:
             await session.add_wrap(replace(added.row(), exposed_through=_exposed_through(rows)))
             await session.add_term_keys(await self._keyring.keys_under(added))
             await self._witnesses.record("secret.stage", f"wrap:{added.wrap_id}")
-            await self._tell(EventType.SECRET_STAGED, added.wrap_id)
+            await self._witnesses.tell(EventType.SECRET_STAGED, "staged", await session.load())
             if compromised:
                 await self._expose(session, rows, added.wrap_id)
         return True
@@ -123,7 +132,7 @@ class SecretRotation:
             _refuse_while_used(await session.instances(), _wrap_ids(rows)[:-1], "the old secret")
             await self._keyring.verify(rows)
             deleted = await self._delete(session, _wrap_ids(rows)[:-1], "secret.finalize")
-            await self._tell(EventType.SECRET_FINALIZED, newest)
+            await self._witnesses.tell(EventType.SECRET_FINALIZED, "finalized", rows)
         return deleted
 
     async def abandon(self) -> tuple[str, ...]:
@@ -141,7 +150,11 @@ class SecretRotation:
                     " one, to show that you have it, and run it again"
                 )
             _refuse_while_used(await session.instances(), staged, "the staged secret")
-            return await self._delete(session, staged, "secret.abandon")
+            deleted = await self._delete(session, staged, "secret.abandon")
+            if deleted:
+                left = await session.load()
+                await self._witnesses.tell(EventType.SECRET_FINALIZED, "abandoned", left)
+        return deleted
 
     async def _already_staged(
         self, wrap_id: str, wrap_ids: Sequence[str], *, compromised: bool
@@ -163,7 +176,7 @@ class SecretRotation:
                 await session.expose(former.wrap_id, through=LEAKED)
         await session.expose(wrap_id, through=last)
         await self._witnesses.record("secret.compromised", f"wrap:{wrap_id}", last)
-        await self._tell(EventType.SECRET_COMPROMISED, wrap_id)
+        await self._witnesses.tell(EventType.SECRET_COMPROMISED, "exposed", await session.load())
 
     async def _delete(
         self, session: KeyringSession, wrap_ids: Iterable[str], step: str
@@ -173,9 +186,6 @@ class SecretRotation:
             await session.delete_wrap(wrap_id)
             await self._witnesses.record(step, f"wrap:{wrap_id}")
         return deleted
-
-    async def _tell(self, event: EventType, wrap_id: str) -> None:
-        await self._witnesses.announcer.announce(event, {"wrapId": wrap_id})
 
 
 def exposed_terms(rows: KeyringRows) -> list[int]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from model_service.kernel.errors import Conflict
+from model_service.kernel.events import EventType
 from model_service.kernel.keyring import (
     InstanceRow,
     KeyringRows,
@@ -67,6 +68,7 @@ class TermRotation:
             key = await self._keyring.fresh_key(term)
             await session.add_term(TermRow(term, TermState.DECRYPT_ONLY), (key,))
             await self._witnesses.record("keyring.term", f"term:{term}", term)
+            await self._witnesses.tell(EventType.SECRET_STAGED, "term_added", rows, term)
             await self._keyring.take_in(await session.load())
         return term
 
@@ -108,6 +110,7 @@ class TermRotation:
                     await session.set_term_state(former.term, TermState.DECRYPT_ONLY)
             await session.set_term_state(term, TermState.ACTIVE)
             await self._witnesses.record("keyring.term", f"term:{term}", term)
+            await self._witnesses.tell(EventType.SECRET_FINALIZED, "term_activated", rows, term)
             await self._keyring.take_in(await session.load())
 
     async def destroy(
@@ -134,6 +137,9 @@ class TermRotation:
                     return False
             await session.set_term_state(term, TermState.DESTROYED)
             await self._witnesses.record("keyring.term", f"term:{term}", term)
+            await self._witnesses.tell(EventType.SECRET_FINALIZED, "term_destroyed", rows, term)
+            if exposed_terms(rows) == [term]:
+                await self._witnesses.tell(EventType.SECRET_COMPROMISED, "dealt_with", rows)
             await self._keyring.take_in(await session.load())
         return True
 

@@ -106,9 +106,21 @@ async def test_each_step_is_recorded_and_told_with_who_took_it(
         ("secret.finalize", "wrap:wrap-1", "by ada@host"),
     ]
     assert announcer.told == [
-        ("secret.staged", {"wrapId": added}),
-        ("secret.finalized", {"wrapId": added}),
+        ("secret.staged", {"wrapId": added, "step": "staged"}),
+        ("secret.finalized", {"wrapId": added, "step": "finalized"}),
     ]
+
+
+async def test_taking_a_staged_secret_back_is_told(
+    witnesses: Witnesses, announcer: RecordingAnnouncer
+) -> None:
+    store = await one_term_store()
+    rotation = await rotation_of(store, witnesses)
+    await rotation.abandon()
+    assert announcer.told == [], "there was nothing to take back"
+    await rotation.stage(OTHER_SECRET)
+    await rotation.abandon()
+    assert announcer.told[1:] == [("secret.finalized", {"wrapId": "wrap-1", "step": "abandoned"})]
 
 
 async def test_a_step_that_cannot_be_recorded_is_not_taken(

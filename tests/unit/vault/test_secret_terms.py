@@ -47,8 +47,13 @@ def trail() -> RecordingTrail:
 
 
 @pytest.fixture
-def witnesses(trail: RecordingTrail) -> Witnesses:
-    return Witnesses(trail, RecordingAnnouncer(), "ada@host")
+def announcer() -> RecordingAnnouncer:
+    return RecordingAnnouncer()
+
+
+@pytest.fixture
+def witnesses(trail: RecordingTrail, announcer: RecordingAnnouncer) -> Witnesses:
+    return Witnesses(trail, announcer, "ada@host")
 
 
 class Records:
@@ -190,6 +195,37 @@ async def test_a_term_left_over_from_before_a_leak_is_passed_over_and_destroyed(
     assert keyring.active_term == 3
     assert [await terms.destroy(term, [Records(3)], after=0) for term in (1, 2)] == [True, True]
     assert exposed_terms(store.rows) == []
+
+
+async def test_each_step_of_a_term_is_told(
+    witnesses: Witnesses, announcer: RecordingAnnouncer
+) -> None:
+    store = await one_term_store()
+    _, terms = await changed(store, witnesses)
+    await terms.add()
+    assert await terms.destroy(1, [], after=0)
+    assert announcer.told == [
+        ("secret.staged", {"wrapId": "wrap-1", "step": "term_added", "term": 2}),
+        ("secret.finalized", {"wrapId": "wrap-1", "step": "term_activated", "term": 2}),
+        ("secret.staged", {"wrapId": "wrap-1", "step": "term_added", "term": 3}),
+        ("secret.finalized", {"wrapId": "wrap-1", "step": "term_destroyed", "term": 1}),
+    ]
+
+
+async def test_the_end_of_what_follows_a_leak_is_told_once(
+    witnesses: Witnesses, announcer: RecordingAnnouncer
+) -> None:
+    store = await one_term_store()
+    await changed(store, witnesses)
+    keyring, terms = await leaked(store, witnesses)
+    await terms.activate(await terms.add())
+    announcer.told.clear()
+    assert await terms.destroy(2, [], after=0)
+    assert announcer.types == ["secret.finalized"]
+    assert await terms.destroy(1, [], after=0)
+    assert announcer.told[2:] == [
+        ("secret.compromised", {"wrapId": keyring.wrap_id, "step": "dealt_with"})
+    ]
 
 
 async def test_no_term_is_added_under_a_secret_that_leaked(witnesses: Witnesses) -> None:
