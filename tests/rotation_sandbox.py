@@ -52,7 +52,6 @@ async def bench_on(sandbox: Sandbox, database: Database, keyring: Keyring) -> As
         transport,
         policy,
         AdministrationUrls(
-            openai=sandbox.openai.base_url,
             openai_admin=sandbox.openai_admin.base_url,
             azure_management=sandbox.azure_admin.origin,
             azure_login=sandbox.azure_admin.origin,

@@ -165,13 +165,11 @@ class Settings(BaseSettings):
         "https://generativelanguage.googleapis.com"
     )
     ollama_base_url: Annotated[str, Field(description="Ollama's API")] = "http://localhost:11434"
+    # Never derived from the address of inference: an admin key must not go to a gateway that
+    # somebody put before that.
     openai_admin_base_url: Annotated[
-        str,
-        Field(
-            description="OpenAI's administration API, with its version; unset: at"
-            " `OPENAI_BASE_URL`'s origin"
-        ),
-    ] = ""
+        str, Field(description="OpenAI's administration API, with its version")
+    ] = "https://api.openai.com/v1"
     azure_management_base_url: Annotated[str, Field(description="Azure's management API")] = (
         "https://management.azure.com"
     )

@@ -65,7 +65,6 @@ def policy_of(settings: Settings) -> EgressPolicy:
 def administration_urls(settings: Settings) -> AdministrationUrls:
     """Where the settings say that the providers' administration APIs are."""
     return AdministrationUrls(
-        openai=settings.openai_base_url,
         openai_admin=settings.openai_admin_base_url,
         azure_management=settings.azure_management_base_url,
         azure_login=settings.azure_login_base_url,

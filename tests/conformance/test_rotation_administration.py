@@ -26,6 +26,8 @@ from model_service.providers.transport import Transport
 from model_service.sandbox import Behaviour, Sandbox
 from model_service.sandbox.azure_admin import ACCOUNT, SETTINGS
 from model_service.sandbox.openai_admin import PROJECT
+from model_service.settings import Settings
+from model_service.upstreams import administration_urls
 
 ADMIN_KEY = "sk-admin-sandbox-0123456789"
 CLIENT_SECRET = "secret~sandbox.0123456789"
@@ -34,7 +36,6 @@ NOWHERE = Secret("sk-sandbox-somewhere-else")
 
 def urls(sandbox: Sandbox) -> AdministrationUrls:
     return AdministrationUrls(
-        openai=sandbox.openai.base_url,
         openai_admin=sandbox.openai_admin.base_url,
         azure_management=sandbox.azure_admin.origin,
         azure_login=sandbox.azure_admin.origin,
@@ -253,15 +254,19 @@ def test_azures_account_is_the_one_its_endpoint_names(azure: KeyAdministration) 
             azure.target(settings, None, unnamed)
 
 
-def test_openais_administration_is_by_default_where_inference_is() -> None:
-    given = AdministrationUrls("https://eu.api.openai.com/v1", "", "https://a", "https://b")
-    found = administration_addresses(given, EgressPolicy())
-    address = found["OPENAI_ADMIN_BASE_URL"]
-    assert (address.origin, address.path_prefix) == ("https://eu.api.openai.com", "/v1")
+def test_an_admin_key_never_follows_the_address_of_inference() -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        openai_base_url="https://gateway.example/v1",
+    )
+    address = administration_addresses(administration_urls(settings), EgressPolicy())[
+        "OPENAI_ADMIN_BASE_URL"
+    ]
+    assert (address.origin, address.path_prefix) == ("https://api.openai.com", "/v1")
 
 
 def test_addresses_that_are_none_are_all_named() -> None:
-    given = AdministrationUrls("https://a/v1", "nowhere", "ftp://x", "https://u:p@host")
+    given = AdministrationUrls("nowhere", "ftp://x", "https://u:p@host")
     with pytest.raises(StartupFault) as fault:
         administration_addresses(given, EgressPolicy())
     assert [text.split()[0] for text in fault.value.faults] == [

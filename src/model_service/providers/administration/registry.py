@@ -9,21 +9,14 @@ from model_service.kernel.types import Provider
 from model_service.providers.administration.azure import AzureAdministration
 from model_service.providers.administration.openai import OpenAIAdministration
 from model_service.providers.egress import EgressPolicy, vetted_endpoint
-from model_service.providers.endpoint import Endpoint, parse_endpoint
+from model_service.providers.endpoint import Endpoint
 from model_service.providers.transport import Transport
-
-#: The version of OpenAI's API, which its administration is part of.
-_OPENAI_PATH = "/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class AdministrationUrls:
-    """Where the operator says the administration APIs are.
+    """Where the operator says the administration APIs are. None is derived from another."""
 
-    `openai_admin` may be empty: then it is at the origin of `openai`, the inference API.
-    """
-
-    openai: str
     openai_admin: str
     azure_management: str
     azure_login: str
@@ -57,10 +50,8 @@ def administration_addresses(
     given = {
         "AZURE_MANAGEMENT_BASE_URL": urls.azure_management,
         "AZURE_LOGIN_BASE_URL": urls.azure_login,
+        "OPENAI_ADMIN_BASE_URL": urls.openai_admin,
     }
-    derived = urls.openai_admin or _derived(urls.openai)
-    if derived is not None:  # else OPENAI_BASE_URL is malformed, which is said elsewhere
-        given["OPENAI_ADMIN_BASE_URL"] = derived
     addresses: dict[str, Endpoint] = {}
     faults: list[str] = []
     for variable, url in given.items():
@@ -71,10 +62,3 @@ def administration_addresses(
     if faults:
         raise StartupFault(*faults)
     return addresses
-
-
-def _derived(inference_url: str) -> str | None:
-    try:
-        return parse_endpoint(inference_url, trusted=True).origin + _OPENAI_PATH
-    except EgressRefused:
-        return None
