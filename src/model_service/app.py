@@ -49,7 +49,7 @@ from model_service.keys.service import KeyObservers, KeyService
 from model_service.keys.shares_api import router as shares_router
 from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
-from model_service.keys.validation_limit import LimitedGate
+from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from model_service.keys.verification import Verifier
 from model_service.providers.administration.registry import (
     administrations,
@@ -202,14 +202,15 @@ def assemble(
             provider.value, verdict.value
         ).inc(),
     )
-    gate = LimitedGate(providers, RateLimits(settings.validations_per_minute))
+    refusals = Refusals(trail)
+    limit = ValidationLimit(RateLimits(settings.validations_per_minute), refusals)
     rotation = KeyRotation.build(
         Foundation(
             database=database,
             keys=key_store,
             sealer=sealer,
             box=KeyringBox(keyring),
-            verifier=Verifier(gate, observers.on_verdict),
+            verifier=Verifier(LimitedGate(providers, limit), observers.on_verdict),
             administrations=administrations(
                 transport, policy_of(settings), administration_urls(settings)
             ),
@@ -226,12 +227,12 @@ def assemble(
         trail,
         announcer,
         sealer,
-        gate,
+        providers,
+        limit,
         clock,
         observers,
         rotation.service.has_fallback,
     )
-    refusals = Refusals(trail)
     sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals, rotation.service)
     models = ModelService(
         database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()

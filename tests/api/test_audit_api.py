@@ -86,7 +86,9 @@ async def test_a_record_has_every_field_and_names_its_request(
     client: httpx.AsyncClient, trail: Trail, internal_headers: dict[str, str]
 ) -> None:
     answer = await create(client)
-    (record,) = await trail("&type=key.create")
+    intent, record = await trail("&type=key.create")
+    assert intent.keys() == FIELDS
+    assert intent["requestId"] == record["requestId"]
     assert record.keys() == FIELDS
     assert record["requestId"] == answer.headers["x-request-id"]
     assert record["actor"] == "administrator"
@@ -136,7 +138,7 @@ async def test_models_and_the_keys_that_go_with_them_are_recorded(
     assert with_key.json()["apiKey"] == VALUE
     await client.get("/api/models/providers/OPENAI/available-models?userId=u1")
     await client.delete(path)
-    assert said((await trail())[1:]) == [
+    assert said((await trail())[2:]) == [
         ("model.create", "result", "allow", None, None),
         ("model.update", "result", "allow", None, "is_default,max_tokens"),
         ("key.reveal", "result", "allow", "model", None),
@@ -153,7 +155,9 @@ async def test_a_key_that_its_provider_does_not_take_is_recorded_and_not_stored(
     assert (await create(client, apiKey="sk-sandbox-broken-0123456789")).status_code == 503
     records = await trail()
     assert said(records) == [
+        ("key.create", "intent", "allow", "validate", None),
         ("key.create", "result", "deny", None, "invalid"),
+        ("key.create", "intent", "allow", "validate", None),
         ("key.create", "result", "deny", None, "provider_unreachable"),
     ]
     assert {record["subject"] for record in records} == {"user:u1"}
@@ -167,7 +171,7 @@ async def test_a_key_that_does_not_open_is_an_integrity_failure(
         await connection.execute(update(api_keys).values(user_id="u2"))
     await client.get(f"/api/api-keys/{key}/decrypt", headers=internal_headers)
     await client.post(f"/api/api-keys/{key}/validate")
-    assert said((await trail())[1:]) == [
+    assert said((await trail())[2:]) == [
         ("integrity.failure", "result", "deny", None, "does_not_open"),
         ("key.reveal", "result", "deny", "decrypt", "does_not_open"),
         ("integrity.failure", "result", "deny", None, "does_not_open"),
@@ -181,7 +185,7 @@ async def test_what_fails_leaves_no_record(client: httpx.AsyncClient, trail: Tra
     assert (await client.put(f"/api/api-keys/{other}", json={"keyName": "main"})).status_code == 409
     assert (await client.delete(f"/api/api-keys/{uuid7()}")).status_code == 404
     assert (await client.put(f"/api/models/{uuid7()}", json={"name": "x"})).status_code == 404
-    assert [record["type"] for record in await trail()] == ["key.create", "key.create"]
+    assert [record["type"] for record in await trail()] == ["key.create"] * 4
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -207,10 +211,11 @@ async def test_pages_follow_one_another_newest_first(
 async def test_filters_narrow_what_is_given(client: httpx.AsyncClient, trail: Trail) -> None:
     key = (await create(client)).json()["id"]
     await client.delete(f"/api/api-keys/{key}")
-    created, deleted = await trail()
+    asked, created, deleted = await trail()
+    assert await trail("&subject=user:u1") == [asked]
     assert await trail("&type=key.delete") == [deleted]
     assert await trail(f"&subject=key:{key}") == [created, deleted]
-    assert await trail("&actor=administrator&type=key.create") == [created]
+    assert await trail("&actor=administrator&type=key.create") == [asked, created]
     assert await trail("&actor=somebody") == []
     assert await trail(f"&from={created['time']}&to={deleted['time']}") == [created, deleted]
     assert await trail("&to=2020-01-01T00:00:00Z") == []
@@ -312,6 +317,7 @@ async def test_without_a_record_no_key_leaves_and_nothing_changes(
         client.put(paths[2], json={"isActive": False}),
         client.delete(paths[3]),
         client.post("/api/models", json=model),
+        create(client, keyName="new"),
     )
     took = loop.time() - started
     ready = await client.get("/api/health/ready")

@@ -58,6 +58,14 @@ class AuditEvent:
     caller: Caller | None = None
 
 
+class Denials(Protocol):
+    """Where it is noted that somebody was not let in."""
+
+    async def note(self, event: AuditEvent) -> None:
+        """Record it, or count it when there are too many. Raises nothing."""
+        ...
+
+
 class AuditTrail(Protocol):
     """Where events are recorded. Fail closed: what is not recorded does not happen."""
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -50,16 +50,23 @@ class RateLimits:
 
         A `share` below 1 takes less than a whole one.
         """
-        wait = self.wait(source, share)
-        if wait > 0:
-            self._full_at.move_to_end(source)
-            return wait
+        return self.spend_all((source,), share)
+
+    def spend_all(self, sources: Collection[str], share: float = 1.0) -> float:
+        """As `spend`, from the bucket of each: when one is empty, nothing is taken from any."""
+        wait = max(self.wait(source, share) for source in sources)
         now = self._now()
-        self._full_at[source] = max(self._full_at.get(source, now), now) + self._interval * share
-        self._full_at.move_to_end(source)
-        if len(self._full_at) > self._most_sources:
+        for source in sources:
+            full_at = self._full_at.get(source, now)
+            if wait == 0:
+                full_at = max(full_at, now) + self._interval * share
+            elif source not in self._full_at:
+                continue
+            self._full_at[source] = full_at
+            self._full_at.move_to_end(source)
+        while len(self._full_at) > self._most_sources:
             self._full_at.popitem(last=False)
-        return 0.0
+        return wait
 
     def __len__(self) -> int:
         return len(self._full_at)

@@ -1,10 +1,9 @@
 """The one door to a key: whoever asks for something with it passes here first."""
 
-from typing import Protocol
 from uuid import UUID
 
 from model_service.kernel.acting import name_needed, names_nobody, where_values_leave
-from model_service.kernel.audit import AuditEvent
+from model_service.kernel.audit import AuditEvent, Denials
 from model_service.kernel.audit import Decision as AuditDecision
 from model_service.kernel.caller import current_caller
 from model_service.kernel.errors import Forbidden, NotFound
@@ -13,14 +12,6 @@ from model_service.kernel.types import Clock
 from model_service.keys.domain import audit_subject
 from model_service.keys.ownership import Action, Decision, Relation, decide, relation
 from model_service.keys.shares import Held, HeldKey, KeyRef, ShareStore
-
-
-class Denials(Protocol):
-    """Where it is noted that somebody was not let in."""
-
-    async def note(self, event: AuditEvent) -> None:
-        """Record it, or count it when there are too many. Raises nothing."""
-        ...
 
 
 class Doorkeeper:

@@ -40,6 +40,7 @@ from model_service.keys.domain import (
 from model_service.keys.reveal import RevealDesk, does_not_open
 from model_service.keys.rotation_domain import announced
 from model_service.keys.sealer import Sealer
+from model_service.keys.validation_limit import ValidationLimit
 from model_service.keys.verification import Verifier, unreachable
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,7 @@ class KeyService:
         announcer: Announcer,
         sealer: Sealer,
         gate: ProviderGate,
+        limit: ValidationLimit,
         clock: Clock,
         observers: KeyObservers,
         has_fallback: Callable[[UUID], Awaitable[bool]],
@@ -79,6 +81,7 @@ class KeyService:
         self._announcer = announcer
         self._sealer = sealer
         self._gate = gate
+        self._limit = limit
         self._verifier = Verifier(gate, observers.on_verdict)
         self._clock = clock
         self._observers = observers
@@ -96,7 +99,9 @@ class KeyService:
             InvalidInput: the value, the endpoint or, says the provider, the key is no good.
             AlreadyExists: the user has a key of that name for that provider.
             ProviderUnreachable: the provider could not be asked; nothing is stored.
-            AuditUnavailable, DatabaseUnavailable: it could not be stored.
+            TooManyRequests: the caller has had too many keys checked.
+            AuditUnavailable, DatabaseUnavailable: it could not be stored; without the trail
+                the provider is not asked either.
         """
         self._observers.on_value(new.value.reveal())
         check_value(new.provider, new.value)
@@ -126,7 +131,12 @@ class KeyService:
             expires_at=new.expires_at,
             validated_at=now if validate and new.provider not in UNCHECKED else None,
         )
-        await self._add(key, new.value, reason="validated" if validate else "not_validated")
+        try:
+            await self._add(key, new.value, reason="validated" if validate else "not_validated")
+        except AlreadyExists:
+            if key.validated_at is not None:  # that it would be asked about is on record
+                await self._trail.record(_refused(new, "name_taken"))
+            raise
         log.info("key created", key_id=str(key.id), provider=key.provider.value)
         return key
 
@@ -196,11 +206,13 @@ class KeyService:
         Raises:
             NotFound: there is no such key.
             ProviderUnreachable: the provider could not be asked; nothing is changed.
+            TooManyRequests: the caller has had too many keys checked.
             ChangedMeanwhile: the value was replaced while the provider was asked.
             AuditUnavailable: it could not be recorded; before the question or after it.
         """
         sealed = await self._sealed(key_id)
         key = sealed.key
+        await self._limit.admit(key.provider, _event("key.validate", key, purpose=Purpose.VALIDATE))
         value = await self._open_to_send(sealed)
         verdict = await self._verifier.ask(key.provider, value, key.endpoint)
         heard = _event("key.validate", key, purpose=Purpose.VALIDATE, reason=verdict.value)
@@ -300,18 +312,18 @@ class KeyService:
         return found[0]
 
     async def _require_valid(self, new: NewKey, endpoint: str | None) -> None:
+        """Ask the provider; that it is asked is recorded first, and what came of it after."""
+        asked = _creation(new)
+        await self._limit.admit(new.provider, asked)
+        if new.provider not in UNCHECKED:
+            await self._trail.record(
+                replace(asked, phase=Phase.INTENT, purpose=Purpose.VALIDATE.value)
+            )
         try:
             await self._verifier.require_valid(new.provider, new.value, endpoint)
         except (InvalidInput, ProviderUnreachable) as refusal:
-            await self._trail.record(
-                AuditEvent(
-                    type="key.create",
-                    decision=Decision.DENY,
-                    subject=f"user:{new.user_id}",
-                    provider=new.provider.value,
-                    reason="invalid" if isinstance(refusal, InvalidInput) else refusal.code,
-                )
-            )
+            reason = "invalid" if isinstance(refusal, InvalidInput) else refusal.code
+            await self._trail.record(_refused(new, reason))
             raise
 
     def _checked_metadata(self, provider: Provider, metadata: Metadata | None) -> Metadata | None:
@@ -371,6 +383,15 @@ def _event(
         purpose=None if purpose is None else purpose.value,
         reason=reason,
     )
+
+
+def _creation(new: NewKey) -> AuditEvent:
+    """That a key is being created, which has no id yet."""
+    return AuditEvent(type="key.create", subject=f"user:{new.user_id}", provider=new.provider.value)
+
+
+def _refused(new: NewKey, reason: str) -> AuditEvent:
+    return replace(_creation(new), decision=Decision.DENY, reason=reason)
 
 
 def _names(changes: Mapping[str, Any]) -> str:

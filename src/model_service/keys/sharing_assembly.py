@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from model_service.db.uow import Database
-from model_service.kernel.audit import AuditTrail
+from model_service.kernel.audit import AuditTrail, Denials
 from model_service.kernel.events import Announcer
 from model_service.kernel.types import Clock
-from model_service.keys.doorkeeper import Denials, Doorkeeper
+from model_service.keys.doorkeeper import Doorkeeper
 from model_service.keys.holdings import Fallbacks, Holdings
 from model_service.keys.service import KeyService
 from model_service.keys.shares_store import SqlShareStore

@@ -5,8 +5,10 @@ service for an attacker.
 """
 
 import math
+from dataclasses import replace
 from typing import Final
 
+from model_service.kernel.audit import AuditEvent, Decision, Denials
 from model_service.kernel.caller import Caller, current_caller
 from model_service.kernel.errors import TooManyRequests
 from model_service.kernel.provider import Verdict
@@ -19,15 +21,55 @@ from model_service.keys.domain import UNCHECKED, ProviderGate
 _ADMINISTRATORS_SHARE: Final = 0.1
 
 
-class LimitedGate:
-    """`ProviderGate` that asks about so many keys a minute for one user, or one address.
+class ValidationLimit:
+    """So many checks a minute for whoever asks, and so many for the user they are for.
 
-    What the service does by itself is not limited.
+    Both must have room: a service that names ever other users has no more than one that names
+    none, and a user has no more by way of several services. What the service does by itself is
+    not limited. Each process counts for itself.
     """
 
-    def __init__(self, gate: ProviderGate, limits: RateLimits) -> None:
-        self._gate = gate
+    def __init__(self, limits: RateLimits, denials: Denials) -> None:
+        """`denials` hears of those who were refused."""
         self._limits = limits
+        self._denials = denials
+
+    async def admit(self, provider: Provider, check: AuditEvent) -> None:
+        """Let a check begin, or note that it was refused; `check` says what it would have been.
+
+        Raises:
+            TooManyRequests: the caller, or the user it names, has had too many.
+        """
+        try:
+            self.spend(provider)
+        except TooManyRequests as refusal:
+            await self._denials.note(replace(check, decision=Decision.DENY, reason=refusal.code))
+            raise
+
+    def spend(self, provider: Provider) -> None:
+        """As `admit`, where the caller writes down what comes of it.
+
+        Raises:
+            TooManyRequests: the caller, or the user it names, has had too many.
+        """
+        caller = current_caller()
+        if caller.request_id is None or provider in UNCHECKED:
+            return
+        is_administrator = caller.actor.partition(":")[0] == "administrator"
+        share = _ADMINISTRATORS_SHARE if is_administrator else 1.0
+        wait = self._limits.spend_all(_buckets(caller), share)
+        if wait > 0:
+            raise TooManyRequests(
+                "Too many keys were checked with their providers", retry_after=math.ceil(wait)
+            )
+
+
+class LimitedGate:
+    """`ProviderGate` within the limit."""
+
+    def __init__(self, gate: ProviderGate, limit: ValidationLimit) -> None:
+        self._gate = gate
+        self._limit = limit
 
     def checked_endpoint(self, provider: Provider, endpoint: str) -> str:
         """The endpoint in canonical form. Raises `InvalidInput` when keys may not go there."""
@@ -37,23 +79,16 @@ class LimitedGate:
         """Ask the provider whether it takes the key.
 
         Raises:
-            TooManyRequests: the caller has had too many checked.
+            TooManyRequests: the caller, or the user it names, has had too many checked.
         """
-        caller = current_caller()
-        if caller.request_id is not None and provider not in UNCHECKED:
-            self._spend(caller)
+        self._limit.spend(provider)
         return await self._gate.validate(provider, key, endpoint)
 
-    def _spend(self, caller: Caller) -> None:
-        is_administrator = caller.actor.partition(":")[0] == "administrator"
-        if caller.on_behalf_of is not None:
-            who = f"user:{caller.on_behalf_of}"
-        elif caller.actor.startswith("user:"):
-            who = caller.actor
-        else:
-            who = source_of(caller.client)
-        wait = self._limits.spend(who, _ADMINISTRATORS_SHARE if is_administrator else 1.0)
-        if wait > 0:
-            raise TooManyRequests(
-                "Too many keys were checked with their providers", retry_after=math.ceil(wait)
-            )
+
+def _buckets(caller: Caller) -> tuple[str, ...]:
+    """Where a check counts: with whoever asks, and with the user it is for."""
+    # A token has its id in the actor. Those without one share a secret: their address counts.
+    own = caller.actor if ":" in caller.actor else source_of(caller.client)
+    if caller.on_behalf_of is None:
+        return (own,)
+    return (own, f"user:{caller.on_behalf_of}")

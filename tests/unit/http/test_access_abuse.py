@@ -23,7 +23,7 @@ from model_service.kernel.rate import RateLimits, source_of
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys import validation_limit
-from model_service.keys.validation_limit import LimitedGate
+from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from tests.access_tokens import SetClock
 from tests.fakes import RecordingTrail
 
@@ -289,7 +289,8 @@ class Checking:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gate = AnsweringGate()
-        self.limited = LimitedGate(self.gate, RateLimits(5, now=SetClock().monotonic))
+        limits, denials = RateLimits(5, now=SetClock().monotonic), Refusals(RecordingTrail())
+        self.limited = LimitedGate(self.gate, ValidationLimit(limits, denials))
         self.retry_after = 0
         self._monkeypatch = monkeypatch
 
@@ -321,10 +322,31 @@ async def test_a_user_has_so_many_keys_checked_from_whatever_address(checking: C
     assert checking.retry_after == 12
 
 
-async def test_who_names_no_user_is_limited_by_address(checking: Checking) -> None:
+async def test_who_shows_a_secret_that_many_share_is_limited_by_address(
+    checking: Checking,
+) -> None:
     assert await checking.until_refused(Caller("internal", None, "r", "192.0.2.1")) == 5
-    assert await checking.until_refused(Caller("service:t", None, "r", "192.0.2.1")) == 0
+    assert await checking.until_refused(Caller("internal", "a", "r", "192.0.2.1")) == 0
     assert await checking.until_refused(Caller("internal", None, "r", "192.0.2.2")) == 5
+
+
+async def test_a_token_is_limited_by_itself_whomever_it_names_from_whatever_address(
+    checking: Checking,
+) -> None:
+    callers = [Caller("service:s", f"u{n}", "r", f"192.0.2.{n}") for n in range(20)]
+    counts = [await checking.until_refused(caller, most=1) for caller in callers]
+    assert sum(counts) == checking.gate.asked == 5
+    assert await checking.until_refused(Caller("service:t", None, "r", "192.0.2.0")) == 5
+
+
+async def test_what_one_bucket_refuses_takes_nothing_from_the_other(checking: Checking) -> None:
+    assert await checking.until_refused(Caller("user:a", None, "r", "192.0.2.1")) == 5
+    for _ in range(10):
+        assert await checking.until_refused(Caller("service:t", "a", "r", "192.0.2.2")) == 0
+    assert await checking.until_refused(Caller("service:t", "b", "r", "192.0.2.2")) == 5
+    assert await checking.until_refused(Caller("user:c", None, "r", "192.0.2.1"), most=3) == 3
+    assert await checking.until_refused(Caller("service:t", "c", "r", "192.0.2.2")) == 0
+    assert await checking.until_refused(Caller("user:c", None, "r", "192.0.2.1")) == 2
 
 
 async def test_administrators_have_ten_times_as_many(checking: Checking) -> None:
