@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from model_service.settings import Settings
 from tests.conftest import _drop_database, _new_database
 from tests.e2e.commands import production, run, start
 from tests.keyrings import NEW_SECRET, OLD_SECRET, Process, closed, emptied, engines, let_pass
+from tests.transit_stand_in import TOKEN, serving
 
 Done = subprocess.CompletedProcess[str]
 
@@ -78,6 +79,21 @@ class Operator:
 @pytest.fixture
 def operator(settings: Settings, url: Secret[str], tmp_path: Path) -> Operator:
     return Operator(settings, url, tmp_path)
+
+
+@pytest.fixture
+def transit(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The settings of a key in Vault."""
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN)
+    with serving() as engine:
+        engine.create_key("model-service")
+        yield {
+            "KEY_WRAPPER": "transit",
+            "VAULT_ADDR": engine.address,
+            "VAULT_TOKEN_FILE": str(token_file),
+            "VAULT_TRANSIT_KEY": "model-service",
+        }
 
 
 async def test_the_secret_is_replaced_while_instances_run(
@@ -192,6 +208,51 @@ async def test_records_that_do_not_open_keep_an_exposed_term_and_this_is_a_failu
     assert str(bad.id) in done.stderr
     assert "1 records do not open" in done.stderr
     assert (await operator.status(new=True))["terms"][0]["exposed"] is True
+
+
+@pytest.mark.parametrize("staged_before", [False, True], ids=["at once", "staged before"])
+async def test_a_secret_that_leaked_is_replaced_by_a_key_of_transit_and_that_by_a_secret(
+    operator: Operator, database: Database, transit: dict[str, str], *, staged_before: bool
+) -> None:
+    key = await (await Process.start(database)).add_key("sk-value")
+    secret_alone = operator.environment
+    operator.environment = secret_alone | transit
+    if staged_before:
+        assert (await operator("rotate", "--stage")).returncode == 0
+    staged = await operator("rotate", "--compromised")
+    assert staged.returncode == 0, staged.stderr
+    assert "run\n    model-service secret rotate --compromised" in staged.stderr
+    assert [wrap["exposedThrough"] for wrap in (await operator.status())["wraps"]] == [None, 1]
+    done = await operator("rotate", "--compromised", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [found["id"] for found in json.loads(done.stdout)["providerKeys"]] == [str(key.id)]
+    status = await operator.status()
+    assert [wrap["kind"] for wrap in status["wraps"]] == ["transit"]
+    assert [term["state"] for term in status["terms"]] == ["destroyed", "active"]
+
+    away = await operator("rotate", "--compromised", "--new-secret-file", str(operator.new_file))
+    assert away.returncode == 0, away.stderr
+    assert "KEY_WRAPPER=scrypt" in away.stderr
+    unchanged = await operator("rotate", "--compromised")
+    assert "This command runs with the old secret" in unchanged.stderr
+    new = {"KEY_WRAPPER": "scrypt", "ENCRYPTION_SECRET": NEW_SECRET.reveal()}
+    operator.environment = secret_alone | transit | new
+    done = await operator("rotate", "--compromised", "--json")
+    assert done.returncode == 0, done.stderr
+    after = await Process.start(database, secret=NEW_SECRET)
+    assert (after.keyring.active_term, await after.value_of(key.id)) == (3, "sk-value")
+
+
+async def test_after_a_leak_a_key_that_is_in_use_already_does_not_replace_itself(
+    operator: Operator, database: Database, transit: dict[str, str]
+) -> None:
+    await Process.start(database)
+    operator.environment = operator.environment | transit
+    assert (await operator("rotate", "--stage")).returncode == 0
+    assert (await operator("rotate", "--finalize")).returncode == 0
+    refused = await operator("rotate", "--compromised")
+    assert refused.returncode == 1
+    assert "set KEY_WRAPPER to another key" in refused.stderr
 
 
 async def test_an_exposed_term_that_has_to_wait_is_not_taken_for_one_with_spoilt_records(

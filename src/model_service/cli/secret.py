@@ -1,14 +1,10 @@
 """`model-service secret`: rotating the master secret and the terms of the keyring."""
 
 import asyncio
-import getpass
 import json
-import os
 import secrets
-import socket
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -19,12 +15,14 @@ from model_service.app import load_settings
 from model_service.cli.console import log_to_stderr, report_console
 from model_service.cli.database import database
 from model_service.cli.import_progress import progress
+from model_service.cli.operator import author, operator
 from model_service.cli.secret_report import (
     print_exposed,
     status_document,
     status_tables,
 )
 from model_service.custody import Custodian, open_custody, unlockers
+from model_service.kernel.caller import set_caller
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings, secret_faults
@@ -40,6 +38,15 @@ Now restart one instance after the other with
 `model-service secret status` shows who uses which. When all have been restarted, run
     model-service secret rotate {last}
 with the same two variables set, and take ENCRYPTION_SECRET_PREVIOUS away."""
+
+_RESTART_WITHOUT_KEY = """\
+Now restart one instance after the other with
+    KEY_WRAPPER=scrypt
+    ENCRYPTION_SECRET={new}
+and leave the settings of the former key as they are. `model-service secret status` shows who uses
+which. When all have been restarted, run
+    model-service secret rotate {last}
+with the same settings, and take those of the former key away."""
 
 _RESTART_WITH_KEY = """\
 Now restart one instance after the other with the settings of this command, KEY_WRAPPER={kind}
@@ -97,7 +104,9 @@ def rotate(
         _with_custody(settings, lambda custodian: _stage_remote_key(custodian, settings))
     elif step is Step.STAGE:
         new = _new_secret(settings, new_secret_file, generate=generate)
-        _with_custody(settings, lambda custodian: _stage(custodian, new, generated=generate))
+        _with_custody(
+            settings, lambda custodian: _stage(custodian, settings, new, generated=generate)
+        )
     elif step is Step.FINALIZE:
         _with_custody(settings, _finalize)
     elif step is Step.ABANDON:
@@ -108,30 +117,54 @@ def rotate(
         new = _new_secret(settings, new_secret_file, generate=generate)
         _with_custody(
             settings,
-            lambda custodian: _stage(custodian, new, generated=generate, compromised=True),
+            lambda custodian: _stage(
+                custodian, settings, new, generated=generate, compromised=True
+            ),
         )
     else:
-        _with_custody(settings, lambda custodian: _renew(custodian, as_json=as_json))
+        _with_custody(
+            settings, lambda custodian: _replace_leaked(custodian, settings, as_json=as_json)
+        )
 
 
 async def _stage(
-    custodian: Custodian, new: Secret[str], *, generated: bool, compromised: bool = False
+    custodian: Custodian,
+    settings: Settings,
+    new: Secret[str],
+    *,
+    generated: bool,
+    compromised: bool = False,
 ) -> None:
     custodian.redactor.remember(new.reveal())
     added = await custodian.custody.secrets.stage(new, compromised=compromised)
     _say("The new secret opens the keyring now." if added else "It was staged already.")
     shown = "<the new one, printed below this once>" if generated else "<the new one>"
     last = Step.COMPROMISED.value if compromised else Step.FINALIZE.value
-    _say(_RESTART.format(new=shown, last=last))
+    restart = _RESTART if settings.key_wrapper == "scrypt" else _RESTART_WITHOUT_KEY
+    _say(restart.format(new=shown, last=last))
     if generated:
         typer.echo(new.reveal())
 
 
-async def _stage_remote_key(custodian: Custodian, settings: Settings) -> None:
+async def _stage_remote_key(
+    custodian: Custodian, settings: Settings, *, compromised: bool = False
+) -> None:
     configured = unlockers(settings)[0]
-    added = await custodian.custody.secrets.stage_unlocker(configured)
+    stage = custodian.custody.secrets.stage_unlocker
+    added = await stage(configured, compromised=compromised)
     _say("The configured key opens the keyring now." if added else "It was staged already.")
-    _say(_RESTART_WITH_KEY.format(kind=configured.kind, last=Step.FINALIZE.value))
+    last = Step.COMPROMISED.value if compromised else Step.FINALIZE.value
+    _say(_RESTART_WITH_KEY.format(kind=configured.kind, last=last))
+
+
+async def _replace_leaked(custodian: Custodian, settings: Settings, *, as_json: bool) -> None:
+    """Stage the configured key when that is yet to be done; else what follows the restarts."""
+    if settings.key_wrapper != "scrypt":
+        configured = unlockers(settings)[0]
+        if await custodian.custody.is_to_replace(configured):
+            await _stage_remote_key(custodian, settings, compromised=True)
+            return
+    await _renew(custodian, as_json=as_json)
 
 
 async def _finalize(custodian: Custodian) -> None:
@@ -160,7 +193,7 @@ async def _renew(custodian: Custodian, *, as_json: bool) -> None:
     if found.wraps[-1].exposed_through in (None, LEAKED):
         raise StartupFault(
             "say which secret is to replace the one that leaked, with --new-secret-file or"
-            " --generate"
+            " --generate, or set KEY_WRAPPER to another key that is to"
         )
     total = sum(sum(t.records.values()) for t in found.terms if t.row.term in found.exposed)
     with progress("records", total) as advance:
@@ -186,7 +219,8 @@ def _with_custody(settings: Settings, work: Callable[[Custodian], Awaitable[Resu
     redactor = log_to_stderr(settings)
 
     async def inside(url: Secret[str]) -> Result:
-        async with open_custody(settings, url, redactor, _author()) as custodian:
+        set_caller(operator())
+        async with open_custody(settings, url, redactor, author()) as custodian:
             return await work(custodian)
 
     with database(settings) as url:
@@ -220,14 +254,6 @@ def _new_secret(settings: Settings, file: Path | None, *, generate: bool) -> Sec
     if faults:
         raise StartupFault(*faults)
     return new
-
-
-def _author() -> str:
-    """Who runs this command, as far as the operating system tells."""
-    account = str(os.getuid())
-    with suppress(KeyError, OSError):  # an account without a name
-        account = getpass.getuser()
-    return f"{account}@{socket.gethostname()}"
 
 
 def _say(text: str) -> None:

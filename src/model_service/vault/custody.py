@@ -8,10 +8,11 @@ from typing import Final
 from model_service.kernel.errors import Conflict
 from model_service.kernel.keyring import KeyringStatus, KeyringStore, TermRow, TermStatus
 from model_service.kernel.sealed import SealedTable
-from model_service.vault.keyring import Keyring
+from model_service.vault.keyring import Keyring, wrapper_for
 from model_service.vault.rewrap import Rewrapper
-from model_service.vault.rotation import SecretRotation, Witnesses, exposed_terms
+from model_service.vault.rotation import LEAKED, SecretRotation, Witnesses, exposed_terms
 from model_service.vault.terms import TermRotation
+from model_service.vault.unlock import Unlocker
 from model_service.vault.watch import KeyringWatch
 
 #: Seconds to wait for running processes: twice as long as one that died is taken for alive.
@@ -54,6 +55,22 @@ class Custody:
             terms=tuple([TermStatus(row, await self._records(row)) for row in rows.terms]),
             exposed=tuple(exposed_terms(rows)),
         )
+
+    async def is_to_replace(self, configured: Unlocker) -> bool:
+        """Whether staging this key is what comes next after a leak.
+
+        It is while the key opens nothing yet, or was staged before anybody spoke of a leak.
+
+        Raises:
+            WrappingUnavailable: the service that keeps the key cannot be asked.
+        """
+        async with self._store.shared() as session:
+            rows = await session.load()
+        known = await wrapper_for(rows, configured)
+        if known is None:
+            return True
+        former = [wrap for wrap in rows.wraps[:-1] if wrap.exposed_through != LEAKED]
+        return known.wrap_id == rows.wraps[-1].wrap_id and bool(former)
 
     async def change_term(self) -> int:
         """Add a term, wait until every running process knows it, activate it, give its number.
