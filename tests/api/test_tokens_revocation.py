@@ -50,7 +50,7 @@ class Instance:
             transport=httpx.ASGITransport(service.app), base_url="http://service"
         )
         self.listens = asyncio.Event()
-        notices: Notices = service.access.directory._age.__self__  # type: ignore[attr-defined]
+        (notices,) = (job for job in service.background._jobs if isinstance(job, Notices))
         notices.subscribe(TOPIC, self._heard)
 
     async def _heard(self, _: str | None) -> None:
@@ -74,8 +74,9 @@ class Instance:
         return time.monotonic()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module")
 async def instances(settings: Settings, own_url: Secret[str]) -> AsyncIterator[list[Instance]]:
+    """Two, which the tests share."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(_running(settings, own_url)) for _ in range(2)]
 
