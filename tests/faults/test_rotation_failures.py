@@ -162,23 +162,6 @@ class Refusing:
         return await self._gate.validate(provider, key, endpoint)  # type: ignore[attr-defined]
 
 
-async def test_a_rotation_by_hand_in_the_middle_wins(bench: Bench, sandbox: Sandbox) -> None:
-    key = await automatic_key(bench, sandbox, Provider.OPENAI)
-    bench.clock.advance(days=30)
-    gate = bench.gate
-    bench.gate = Refusing(gate, times=1)
-    bench.build()
-    await work(bench)
-    assert await bench.stored_versions(key) == [(2, "pending")]
-    await bench.service.rotate(key.id, Secret("sk-sandbox-by-hand-meanwhile"))
-    bench.clock.advance(minutes=2)
-    await work(bench)
-    await work(bench)
-    assert await bench.value(key) == "sk-sandbox-by-hand-meanwhile"
-    assert sandbox.openai_admin.accounts == {}
-    assert await bench.stored_versions(key) == [(1, "retiring")]
-
-
 async def test_the_values_of_an_account_that_two_keys_share_are_left_alone(
     bench: Bench, sandbox: Sandbox
 ) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
 
-from model_service.kernel.errors import ChangedMeanwhile, IntegrityFailure, NotFound
+from model_service.kernel.errors import ChangedMeanwhile, Conflict, IntegrityFailure, NotFound
 from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock
@@ -81,12 +82,14 @@ class Exchange:
         Raises:
             NotFound: the key was deleted.
             ChangedMeanwhile: its value was replaced, or bound to another endpoint.
+            Conflict: its provider is being asked for another value.
             AuditUnavailable, DatabaseUnavailable: nothing was changed.
         """
         before = rotation.key
         async with self._transactions.transaction():
             if await self._store.lock(before.id) is None:
                 raise NotFound("No such key")
+            await self.require_quiet(before.id)
             await self._store.align_issued(before.id, before.key_version)
             issued = await self._store.issued(before.id)
             old = self._kept(grace, is_issued=before.key_version in issued)
@@ -108,6 +111,17 @@ class Exchange:
                 },
             )
         return after
+
+    async def require_quiet(self, key_id: UUID) -> None:
+        """Refuse to bring a value while the provider makes one: that may end the one brought.
+
+        Part of a transaction that has locked the key, as whoever asks a provider has.
+
+        Raises:
+            Conflict: a value is on its way.
+        """
+        if await self._store.is_coming(key_id):
+            raise Conflict("The key is being rotated automatically; look at it again in a minute")
 
     def _kept(self, grace: timedelta, *, is_issued: bool) -> Kept | None:
         now = self._clock.now()

@@ -110,6 +110,7 @@ class RotationService:
             InvalidInput: the value is no good, is the present one, or the provider refuses it.
             ProviderUnreachable: the provider could not be asked; nothing is changed.
             ChangedMeanwhile: somebody else changed the value meanwhile.
+            Conflict: the key is being rotated automatically at this moment.
             AuditUnavailable, DatabaseUnavailable: nothing is changed.
         """
         self._on_value(value.reveal())
@@ -123,6 +124,7 @@ class RotationService:
         async with self._transactions.transaction():
             if await self._store.lock(key_id) is None:
                 raise NotFound("No such key")
+            await self._exchange.require_quiet(key_id)
             await self._journal.begin(rotation)
         try:
             await self._verifier.require_valid(key.provider, value, key.endpoint)

@@ -223,6 +223,10 @@ class RotationStore(Protocol):
         """The versions whose values this service made the provider give out, and may take back."""
         ...
 
+    async def is_coming(self, key_id: UUID) -> bool:
+        """Whether a provider is being asked for a value of the key, or one waits to be used."""
+        ...
+
     async def swap(
         self, sealed: SealedKey, *, was_version: int, old: Kept | None
     ) -> ProviderKey | None:

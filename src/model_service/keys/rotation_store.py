@@ -120,6 +120,13 @@ class SqlRotationStore:
         async with self._db.single() as connection:
             return frozenset((await connection.execute(query)).scalars())
 
+    async def is_coming(self, key_id: UUID) -> bool:
+        """Whether a provider is being asked for a value of the key, or one waits to be used."""
+        coming = (IssueState.REQUESTED.value, IssueState.ISSUED.value)
+        query = select(exists().where(_i.key_id == key_id, _i.state.in_(coming)))
+        async with self._db.single() as connection:
+            return bool(await connection.scalar(query))
+
     async def swap(
         self, sealed: SealedKey, *, was_version: int, old: Kept | None
     ) -> ProviderKey | None:
