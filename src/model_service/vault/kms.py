@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from model_service.kernel.errors import IntegrityFailure, StartupFault, WrappingUnavailable
+from model_service.vault.origin import parse_origin
 
 KMS_KIND: Final = "kms"
 #: Seconds for connecting, and for each part of an answer.
 TIMEOUT: Final = 5.0
+_EXAMPLE: Final = "https://kms.eu-central-1.amazonaws.com"
 
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):\d{12}:(?:key|alias)/.+")
 _ID: Final = re.compile(r"(?:alias/)?[A-Za-z0-9/_-]{1,256}")
@@ -47,11 +49,17 @@ class KmsKey:
         """`key_id` is an ARN, a key id or `alias/...`; its region is taken from an ARN.
 
         Raises:
-            StartupFault: botocore is not installed, or `key_id` cannot name a key.
+            StartupFault: botocore is not installed, or `key_id` cannot name a key, or
+                `endpoint_url` is not where KMS may be asked.
         """
         arn = _ARN.fullmatch(key_id)
         if arn is None and not _ID.fullmatch(key_id):
             raise StartupFault("AWS_KMS_KEY_ID is not an ARN, a key id or an alias of AWS KMS")
+        if endpoint_url is not None:
+            try:
+                parse_origin(endpoint_url, example=_EXAMPLE)
+            except ValueError as error:
+                raise StartupFault(f"AWS_KMS_ENDPOINT_URL {error}") from None
         self._key_id = key_id
         self._region = region or (arn["region"] if arn else None)
         self._endpoint_url = endpoint_url

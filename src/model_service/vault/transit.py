@@ -13,16 +13,16 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from model_service.kernel.errors import IntegrityFailure, StartupFault, WrappingUnavailable
+from model_service.vault.origin import parse_origin
 
 TRANSIT_KIND: Final = "transit"
 #: Seconds for connecting, and for each part of an answer.
 TIMEOUT: Final = 5.0
+_EXAMPLE: Final = "https://vault.example.com:8200"
 
 # The engine's own rule for names of keys (`GenericNameRegex`), and mounts of plain segments.
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -64,7 +64,7 @@ class TransitAddress:
         faults = []
         host, port, tls = "", 0, True
         try:
-            host, port, tls = _origin(address)
+            host, port, tls = parse_origin(address, example=_EXAMPLE)
         except ValueError as error:
             faults.append(f"VAULT_ADDR {error}")
         if not _NAME.fullmatch(key):
@@ -208,31 +208,6 @@ class TransitKey:
                 " any more: lower min_decryption_version"
             )
         return f"Vault gives no usable answer ({status})"
-
-
-def _origin(address: str) -> tuple[str, int, bool]:
-    """Host, port and whether by TLS. Raises ValueError with the rest of a sentence."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be a URL such as https://vault.example.com:8200")
-    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("must be an origin, without user name, path or query")
-    tls = parts.scheme == "https"
-    if not tls and not _is_loopback(host):
-        raise ValueError("must be https, as it carries the keyring's keys; http is for loopback")
-    return host, port or (443 if tls else 80), tls
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _encoded(data: bytes) -> str:
