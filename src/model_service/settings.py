@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     encryption_secret_previous: Annotated[
         SecretText | None, Field(description="the old master secret, during rotation")
     ] = None
+    encryption_secret_previous_file: Annotated[
+        Path | None, Field(description="file that holds `ENCRYPTION_SECRET_PREVIOUS`")
+    ] = None
     key_wrapper: Annotated[
         Literal["scrypt", "transit", "kms"],
         BeforeValidator(lambda v: v.strip().lower() if isinstance(v, str) else v),
@@ -223,7 +226,7 @@ def _read(env_file: Path | None, *, generate: bool) -> tuple[Settings, list[str]
     # Whatever names ENVIRONMENT, a file too, wins over a NODE_ENV that some shell has set.
     if settings.node_env is not None and "environment" not in settings.model_fields_set:
         settings = settings.model_copy(update={"environment": settings.node_env})
-    settings = _with_secret_file(settings, faults)
+    settings = _with_secret_files(settings, faults)
     settings = _with_host(settings, faults)
     if settings.is_production:
         _check_presence(settings, faults)
@@ -256,19 +259,21 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}"
 
 
-def _with_secret_file(settings: Settings, faults: list[str]) -> Settings:
-    file = settings.encryption_secret_file
-    if file is None:
-        return settings
-    if settings.encryption_secret is not None:
-        faults.append("set ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE, not both")
-        return settings
-    try:
-        text = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"ENCRYPTION_SECRET_FILE cannot be read: {type(error).__name__}: {file}")
-        return settings
-    return settings.model_copy(update={"encryption_secret": Secret(text)})
+def _with_secret_files(settings: Settings, faults: list[str]) -> Settings:
+    for name in ("encryption_secret", "encryption_secret_previous"):
+        file, shown = getattr(settings, f"{name}_file"), name.upper()
+        if file is None:
+            continue
+        if getattr(settings, name) is not None:
+            faults.append(f"set {shown} or {shown}_FILE, not both")
+            continue
+        try:
+            text = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"{shown}_FILE cannot be read: {type(error).__name__}: {file}")
+            continue
+        settings = settings.model_copy(update={name: Secret(text)})
+    return settings
 
 
 def _with_host(settings: Settings, faults: list[str]) -> Settings:
