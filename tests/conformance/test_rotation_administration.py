@@ -249,9 +249,15 @@ def test_azures_account_is_the_one_its_endpoint_names(azure: KeyAdministration) 
     assert azure.target(settings, None, endpoint) == "one"
     assert azure.target(settings, "two", endpoint) == "two"
     assert azure.shared_endpoints(endpoint) == (endpoint, "https://one.services.ai.azure.com")
-    for unnamed in (None, "https://gateway.example"):
-        with pytest.raises(AdministrationRefused, match="target"):
-            azure.target(settings, None, unnamed)
+    with pytest.raises(AdministrationRefused, match="target"):
+        azure.target(settings, None, "https://gateway.example")
+
+
+def test_azures_key_without_an_endpoint_has_no_target_whatever_is_wished(
+    azure: KeyAdministration,
+) -> None:
+    with pytest.raises(AdministrationRefused, match="without an endpoint"):
+        azure.target(SETTINGS, "two", None)
 
 
 def test_an_admin_key_never_follows_the_address_of_inference() -> None:

@@ -64,8 +64,11 @@ class KeyAdministration(Protocol):
         """
         ...
 
-    def shared_endpoints(self, endpoint: str | None) -> tuple[str, ...]:
-        """Endpoints whose keys would stop working when a key for this one is made."""
+    def shared_endpoints(self, endpoint: str | None) -> tuple[str, ...] | None:
+        """Endpoints whose keys may stop working when a key for this one is made or taken back.
+
+        None: no key gets in another's way.
+        """
         ...
 
     async def check(self, order: Order) -> None:

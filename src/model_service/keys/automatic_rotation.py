@@ -159,7 +159,7 @@ class AutomaticRotation:
         administration = p.credentials.administration(key.provider)
         target = administration.target(credential.settings, policy.target, key.endpoint)
         shared = administration.shared_endpoints(key.endpoint)
-        if shared and await p.issues.others_at(key.id, key.provider, shared):
+        if shared is not None and await p.issues.others_at(key.id, key.provider, shared, target):
             raise AdministrationRefused(
                 "Another stored key is for the same account and would stop working; rotate by hand"
             )

@@ -107,17 +107,18 @@ class SqlIssueStore:
             policy = (await connection.execute(again)).first()
             return (key_of(row), policy_of(policy)) if policy else None
 
-    async def others_at(self, key_id: UUID, provider: Provider, endpoints: Sequence[str]) -> bool:
-        """Whether another key is stored for one of those endpoints."""
-        query = select(
-            exists().where(
-                _k.id != key_id,
-                _k.provider == provider.value,
-                _k.metadata[ENDPOINT].astext.in_(list(endpoints)),
-            )
+    async def others_at(
+        self, key_id: UUID, provider: Provider, endpoints: Sequence[str], target: str
+    ) -> Sequence[UUID]:
+        """Other keys stored for one of those endpoints, or for that target by their policy."""
+        by_policy = exists().where(_p.key_id == _k.id, _p.target == target)
+        query = select(_k.id).where(
+            _k.id != key_id,
+            _k.provider == provider.value,
+            or_(_k.metadata[ENDPOINT].astext.in_(list(endpoints)), by_policy),
         )
         async with self._db.single() as connection:
-            return bool(await connection.scalar(query))
+            return list((await connection.execute(query)).scalars())
 
     async def add(self, issue: Issue) -> None:
         """Write down what is about to be asked for, or what turned out to be there."""

@@ -4,6 +4,7 @@ Also what was made and never came to be used, and what belonged to keys that wer
 """
 
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,7 +19,7 @@ from model_service.kernel.errors import (
 )
 from model_service.kernel.secret import Secret
 from model_service.keys.automatic_rotation import LEASE, MOST, AutomaticParts, Point
-from model_service.keys.domain import ProviderKey
+from model_service.keys.domain import ProviderKey, SealedKey
 from model_service.keys.issue_store import Issue
 from model_service.keys.reminders import Approaching, Kind, Notice
 from model_service.keys.rotation_domain import IssueState, Rotation, StepState, StoredVersion
@@ -33,6 +34,10 @@ _REFUSALS = (NotFound, AdministrationRefused, IntegrityFailure)
 _CREDENTIAL_GONE: Final = (
     "the administrative credential it was made with is gone, and there is no other for the same"
     " place; store one"
+)
+_SHARED: Final = (
+    "another stored key for the same account uses the value, and would stop working; rotate that"
+    " key, or delete it"
 )
 
 
@@ -68,6 +73,8 @@ class WithdrawalDesk:
             if key is not None and revoked is not None and await self._is_in_use(key, revoked):
                 await self._leave(issue, key)
                 return
+            if key is not None and value is not None:
+                await self._require_unshared(issue, key, value)
             await self._withdraw(issue, value)
         except ProviderUnreachable as error:
             await self._wait(issue, error.message)
@@ -76,6 +83,44 @@ class WithdrawalDesk:
         else:
             p.at(Point.TAKEN_BACK)
             await self._finish(issue, revoked)
+
+    async def _require_unshared(self, issue: Issue, key: ProviderKey, value: Secret[str]) -> None:
+        """Go on only when no other stored key would stop working; asked last of all.
+
+        A key for the same account may have been stored since the rotation began.
+
+        Raises:
+            AdministrationRefused: one has the value, or may have it.
+        """
+        p = self._p
+        shared = p.credentials.administration(issue.provider).shared_endpoints(key.endpoint)
+        if shared is None:
+            return
+        others = await p.issues.others_at(key.id, issue.provider, shared, issue.target)
+        for sealed in await p.keys.get_sealed(others):
+            if await self._may_be(sealed, value):
+                raise AdministrationRefused(_SHARED)
+
+    async def _may_be(self, sealed: SealedKey, value: Secret[str]) -> bool:
+        """Whether a stored key has the value, in use or in its grace; if it does not open, it may.
+
+        That it is opened for the comparison lets nothing out.
+        """
+        p = self._p
+        in_grace = [
+            partial(p.exchange.opened, sealed.key, version)
+            for version in await p.store.openable(sealed.key.id)
+            if version.state is StepState.RETIRING
+        ]
+        for opened in (partial(p.open_value, sealed), *in_grace):
+            try:
+                other = opened()
+            except IntegrityFailure:
+                return True
+            p.on_value(other.reveal())
+            if other.reveal() == value.reveal():
+                return True
+        return False
 
     async def _withdraw(self, issue: Issue, value: Secret[str] | None) -> None:
         """Have the provider forget it, by the credential it was made with or one that fits.

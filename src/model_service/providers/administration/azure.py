@@ -60,6 +60,12 @@ class AzureAdministration:
 
     def target(self, settings: AdminSettings, wished: str | None, endpoint: str | None) -> str:
         """The account: the one wished for, the credential's, or the one the endpoint names."""
+        if endpoint is None:
+            # There would be nowhere to try a new value before it is put in use.
+            raise self._management.refused(
+                "a key without an endpoint is not rotated automatically; store it anew with"
+                " metadata.endpoint, or send a new value to /rotate"
+            )
         account = wished or settings.get(_ACCOUNT) or _resource(endpoint)
         if account is None or not is_id(account):
             raise self._management.refused(

@@ -59,9 +59,9 @@ class OpenAIAdministration:
     def shared_endpoints(
         self,
         endpoint: str | None,  # noqa: ARG002 - part of the Protocol
-    ) -> tuple[str, ...]:
+    ) -> None:
         """None: service accounts do not get in each other's way."""
-        return ()
+        return
 
     async def check(self, order: Order) -> None:
         """List the project's service accounts."""
