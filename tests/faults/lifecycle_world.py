@@ -22,6 +22,7 @@ from model_service import custody as secret_commands
 from model_service.app import Service, build
 from model_service.db import tables
 from model_service.db.migrate import migrate
+from model_service.kernel.audit import Phase
 from model_service.kernel.errors import ChangedMeanwhile
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
@@ -290,11 +291,11 @@ class Comparison:
         await self.replicas[0].service.ledger.verify()
 
     async def recorded(self) -> Counter[tuple[str, str]]:
-        """How many records there are of what the model counts, by type and decision."""
+        """How many results there are of what the model counts, by type and decision."""
         r = tables.audit_records.c
         query = (
             select(r.type, r.decision, func.count())
-            .where(r.type.in_(Model.COUNTED))
+            .where(r.type.in_(Model.COUNTED), r.phase == Phase.RESULT)
             .group_by(r.type, r.decision)
         )
         async with self.replicas[0].service.database.single() as connection:
