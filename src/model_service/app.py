@@ -32,6 +32,7 @@ from model_service.db.uow import Database
 from model_service.http import operations, problem
 from model_service.http.abuse import Refusals
 from model_service.http.auth import Authenticator, Credentials
+from model_service.http.authenticator import INTERNAL_FACTOR
 from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard, Edge
@@ -257,6 +258,7 @@ def assemble(
         access.directory,
         RateLimits(settings.auth_failures_per_minute),
         refusals,
+        RateLimits(settings.auth_failures_per_minute * INTERNAL_FACTOR),
     )
 
     async def migrated() -> None:

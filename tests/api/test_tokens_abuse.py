@@ -20,6 +20,7 @@ from tests.conftest import ADMIN_TOKEN
 from tests.sharing import token
 
 ALLOWED = 3
+ALLOWED_SECRETS = 6
 PATH = "/api/models"
 
 
@@ -30,10 +31,12 @@ def clock() -> SetClock:
 
 @pytest.fixture
 def limited(service: Service, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """The service with room for three failures a minute."""
+    """The service with room for three failures a minute, and for six wrong internal secrets."""
     authenticator: Authenticator = service.app.state.authenticator
     failures = RateLimits(ALLOWED, now=clock.monotonic)
     monkeypatch.setattr(authenticator, "_failures", failures)
+    wrong_secrets = RateLimits(ALLOWED_SECRETS, now=clock.monotonic)
+    monkeypatch.setattr(authenticator, "_wrong_secrets", wrong_secrets)
     return service
 
 
@@ -68,7 +71,7 @@ async def test_after_so_many_failures_the_answer_is_429_until_the_wait_is_over(
     assert statuses == [401, 429]
 
 
-async def test_a_right_credential_passes_from_where_others_failed(
+async def test_a_right_token_passes_from_where_others_failed(
     anonymous: httpx.AsyncClient, client: httpx.AsyncClient, limited: Service
 ) -> None:
     right = await token(client, role="service")
@@ -77,6 +80,96 @@ async def test_a_right_credential_passes_from_where_others_failed(
     for _ in range(ALLOWED + 1):
         assert (await anonymous.get(PATH, headers=right)).status_code == 200
     assert (await anonymous.get(PATH, headers=BAD["what is no token"])).status_code == 429
+
+
+async def test_from_where_others_failed_no_guess_at_the_administrator_s_token_is_answered(
+    anonymous: httpx.AsyncClient, elsewhere: httpx.AsyncClient, limited: Service, clock: SetClock
+) -> None:
+    right = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    for _ in range(ALLOWED):
+        await anonymous.get(PATH, headers=BAD["what is no token"])
+    refused = [
+        await anonymous.get(PATH, headers=headers) for headers in (right, BAD["what is no token"])
+    ]
+    assert [answer.status_code for answer in refused] == [429, 429]
+    assert refused[0].json()["message"] == refused[1].json()["message"]
+    assert (await elsewhere.get(PATH, headers=right)).status_code == 200
+    clock.advance(60 / ALLOWED)
+    assert (await anonymous.get(PATH, headers=right)).status_code == 200
+
+
+async def test_who_is_refused_while_limited_does_not_make_the_wait_longer(
+    anonymous: httpx.AsyncClient, limited: Service, clock: SetClock
+) -> None:
+    for _ in range(ALLOWED):
+        await anonymous.get(PATH, headers=BAD["what is no token"])
+    for _ in range(19):
+        clock.advance(1)
+        refused = await anonymous.get(PATH, headers=BAD["what is no token"])
+        assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+
+
+async def test_old_internal_secrets_keep_out_neither_the_administrator_nor_right_ones_at_once(
+    client: httpx.AsyncClient,
+    anonymous: httpx.AsyncClient,
+    limited: Service,
+    internal_headers: dict[str, str],
+) -> None:
+    for _ in range(ALLOWED_SECRETS - 1):
+        await anonymous.get(PATH, headers=BAD["a wrong internal secret"])
+    assert (await client.get(PATH)).status_code == 200
+    named = internal_headers | {"x-user-id": "u"}
+    assert (await anonymous.get(PATH, headers=named)).status_code == 200
+
+
+async def test_beyond_a_larger_limit_no_guess_at_the_internal_secret_is_answered(
+    anonymous: httpx.AsyncClient,
+    elsewhere: httpx.AsyncClient,
+    limited: Service,
+    clock: SetClock,
+    internal_headers: dict[str, str],
+) -> None:
+    named = internal_headers | {"x-user-id": "u"}
+    for _ in range(ALLOWED_SECRETS):
+        await anonymous.get(PATH, headers=BAD["a wrong internal secret"])
+    refused = [
+        await anonymous.get(PATH, headers=headers)
+        for headers in (named, BAD["a wrong internal secret"])
+    ]
+    assert [answer.status_code for answer in refused] == [429, 429]
+    assert refused[0].json()["message"] == refused[1].json()["message"]
+    assert (await elsewhere.get(PATH, headers=named)).status_code == 200
+    clock.advance(60 / ALLOWED_SECRETS)
+    assert (await anonymous.get(PATH, headers=named)).status_code == 200
+
+
+async def test_beside_a_token_the_internal_secret_counts_with_the_token(
+    client: httpx.AsyncClient,
+    anonymous: httpx.AsyncClient,
+    limited: Service,
+    internal_headers: dict[str, str],
+) -> None:
+    good, guessing = [await token(client, role="service") | {"x-user-id": "u"} for _ in range(2)]
+    for _ in range(ALLOWED_SECRETS):
+        await anonymous.get(PATH, headers=BAD["a wrong internal secret"])
+        await anonymous.get(PATH, headers=guessing | BAD["a wrong internal secret"])
+    right_guess = await anonymous.get(PATH, headers=guessing | internal_headers)
+    assert right_guess.status_code == 429
+    assert (await anonymous.get(PATH, headers=good | internal_headers)).status_code == 200
+
+
+async def test_what_is_refused_for_the_limit_s_sake_is_on_record(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient, limited: Service, database: Database
+) -> None:
+    auditor = await token(client, role="service", scopes={"routes": ["auditor"]})
+    await limited.app.state.authenticator._refusals.step()  # a new minute: recorded one by one
+    await empty_trail(database)
+    for _ in range(ALLOWED + 1):
+        await anonymous.get(PATH, headers=BAD["what is no token"])
+    answer = await anonymous.get("/api/audit?type=auth.failure", headers=auditor)
+    reasons = [record["reason"] for record in answer.json()["data"]]
+    assert reasons == ["Too many failed attempts from this address"] + ["The token is wrong"] * 3
 
 
 async def test_one_source_s_failures_are_not_another_s(

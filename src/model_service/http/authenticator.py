@@ -19,6 +19,12 @@ from model_service.kernel.rate import RateLimits, source_of
 _ADMINISTRATOR: Final = Principal(Role.ADMINISTRATOR)
 _INTERNAL: Final = Principal(Role.SERVICE, internal=True)
 
+#: How many times as many wrong internal secrets as other failures an address may show before
+#: right ones from there are refused too. Agents behind one NAT share an address and the secret:
+#: one of them that asks again and again with an old secret must not stop the others, while some
+#: hundred guesses a minute find no secret of 16 characters.
+INTERNAL_FACTOR: Final = 60
+
 
 class Tokens(Protocol):
     """The access tokens, as the request path sees them."""
@@ -49,11 +55,17 @@ class Authenticator:
         tokens: Tokens | None = None,
         failures: RateLimits | None = None,
         refusals: Refusals | None = None,
+        wrong_secrets: RateLimits | None = None,
     ) -> None:
-        """`failures` bounds the failed attempts of a source, `refusals` records them."""
+        """`failures` and `wrong_secrets` bound failed attempts, `refusals` records them.
+
+        From a source that used up `failures`, no token is compared with the administrator's;
+        once `wrong_secrets` is used up, no internal secret is compared.
+        """
         self._credentials = credentials
         self._tokens = tokens
         self._failures = failures
+        self._wrong_secrets = wrong_secrets
         self._refusals = refusals
 
     async def admit(self, scope: dict[str, Any], rule: Rule) -> Principal:
@@ -61,7 +73,8 @@ class Authenticator:
 
         Raises:
             Unauthenticated: a credential was shown and is no good, or none was and one is needed.
-            TooManyRequests: instead, when the source has failed too often.
+            TooManyRequests: instead, when the source has failed too often; also with a right
+                credential, if it is one that could be guessed.
             Forbidden: the credential does not allow this.
             InvalidInput: `x-user-id` names nobody.
         """
@@ -70,11 +83,13 @@ class Authenticator:
             return NOBODY
         token: bytes | None = None
         try:
-            shown = Shown.of(scope["headers"])
+            shown = self._shown(scope)
             token = shown.token
             principal = await self._identify(scope, shown)
-        except Unauthenticated as refusal:
-            await self._refuse_credential(caller, rule, token, refusal)
+        except (Unauthenticated, TooManyRequests) as refusal:
+            claimed = None if self._tokens is None or not token else self._tokens.claimed_id(token)
+            subject = f"route:{rule.route}" if claimed is None else f"token:{claimed}"
+            await self._note("auth.failure", caller, subject, refusal.message)
             raise
         caller = self._tell(scope, principal)
         try:
@@ -91,48 +106,66 @@ class Authenticator:
         """Record what a slice refused to somebody whom the route's rule let pass."""
         await self._note("auth.denied", current_caller(), f"route:{rule.route}", refusal.message)
 
+    def _shown(self, scope: dict[str, Any]) -> Shown:
+        try:
+            return Shown.of(scope["headers"])
+        except Unauthenticated as refusal:
+            raise self._failed(_source(scope), refusal) from None
+
     async def _identify(self, scope: dict[str, Any], shown: Shown) -> Principal:
+        principal = None if shown.token is None else await self._holder(scope, shown.token)
         if shown.internal is not None:
-            self._credentials.check_internal(shown.internal)
-        if shown.token is not None:
-            principal = await self._holder(scope, shown.token)
-        elif (
-            self._credentials.loopback_is_administrator
+            self._check_internal(scope, principal, shown.internal)
+        if (
+            principal is None
+            and self._credentials.loopback_is_administrator
             and not shown.is_forwarded
             and _is_loopback(scope)
         ):
             principal = _ADMINISTRATOR
-        else:
+        if principal is None:
             return NOBODY if shown.internal is None else _INTERNAL
         return principal if shown.internal is None else replace(principal, internal=True)
 
     async def _holder(self, scope: dict[str, Any], token: bytes) -> Principal:
-        # Compared in any case: what is done does not depend on how the token looks.
-        is_bootstrap = self._credentials.is_admin_token(token)
+        source = _source(scope)
+        wait = _wait(self._failures, source)
+        # Compared however the token looks: what is done does not depend on that.
+        is_bootstrap = wait == 0 and self._credentials.is_admin_token(token)
         found = None if self._tokens is None else self._tokens.find(token)
         if is_bootstrap:
             return _ADMINISTRATOR
-        if found is None and self._tokens is not None and not self._is_limited(scope):
+        if found is None and wait > 0:
+            raise _too_many(wait)
+        if found is None and self._tokens is not None:
             found = await self._tokens.look_up(token)
         if found is None:
-            raise Unauthenticated("The token is wrong")
+            raise self._failed(source, Unauthenticated("The token is wrong"))
         return found
 
-    def _is_limited(self, scope: dict[str, Any]) -> bool:
-        return self._failures is not None and self._failures.wait(source_of(_peer(scope))) > 0
-
-    async def _refuse_credential(
-        self, caller: Caller, rule: Rule, token: bytes | None, refusal: Unauthenticated
+    def _check_internal(
+        self, scope: dict[str, Any], principal: Principal | None, secret: bytes
     ) -> None:
-        # Not by truth: both have a length, and are false while nothing is in them.
-        wait = 0.0 if self._failures is None else self._failures.spend(source_of(caller.client))
-        claimed = None if self._tokens is None or not token else self._tokens.claimed_id(token)
-        subject = f"route:{rule.route}" if claimed is None else f"token:{claimed}"
-        await self._note("auth.failure", caller, subject, refusal.message)
+        source = _source(scope)
+        # Beside a token that counts instead of the address: what others there do is nothing to it.
+        token_id = None if principal is None else principal.token_id
+        who = source if token_id is None else f"token:{token_id}"
+        wait = _wait(self._wrong_secrets, who)
         if wait > 0:
-            raise TooManyRequests(
-                "Too many failed attempts from this address", retry_after=math.ceil(wait)
-            ) from refusal
+            raise _too_many(wait)
+        try:
+            self._credentials.check_internal(secret)
+        except Unauthenticated as refusal:
+            if self._wrong_secrets is not None:
+                self._wrong_secrets.spend(who)
+            # Apart from tokens: agents with an old secret do not keep the administrator out.
+            raise self._failed(f"internal {source}", refusal) from None
+
+    def _failed(self, who: str, refusal: Unauthenticated) -> Unauthenticated | TooManyRequests:
+        """How a failure is answered, which counts from here on."""
+        # Not by truth: limits have a length, and are false while nothing is in them.
+        wait = 0.0 if self._failures is None else self._failures.spend(who)
+        return refusal if wait == 0 else _too_many(wait)
 
     async def _note(self, kind: str, caller: Caller, subject: str, reason: str) -> None:
         if self._refusals is not None:
@@ -160,6 +193,20 @@ def _acting_for(principal: Principal, user_id: str | None) -> Principal:
     if principal.role is Role.USER:
         raise Forbidden("A user's token acts for that user only")
     return replace(principal, user_id=user_id)
+
+
+def _wait(limits: RateLimits | None, who: str) -> float:
+    return 0.0 if limits is None else limits.wait(who)
+
+
+def _too_many(wait: float) -> TooManyRequests:
+    return TooManyRequests(
+        "Too many failed attempts from this address", retry_after=math.ceil(wait)
+    )
+
+
+def _source(scope: dict[str, Any]) -> str:
+    return source_of(_peer(scope))
 
 
 def _peer(scope: dict[str, Any]) -> str | None:
