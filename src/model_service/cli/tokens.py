@@ -5,11 +5,7 @@ each change within a second.
 """
 
 import asyncio
-import getpass
-import os
-import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -24,9 +20,10 @@ from model_service.access.service import TokenService
 from model_service.app import build, load_settings
 from model_service.cli.console import log_to_stderr, printable, report_console
 from model_service.cli.database import database
+from model_service.cli.operator import operator
 from model_service.db.migrate import migrate, schema_state
 from model_service.http.wire import format_moment
-from model_service.kernel.caller import Caller, set_caller
+from model_service.kernel.caller import set_caller
 from model_service.kernel.errors import InvalidInput, StartupFault
 from model_service.kernel.principal import Principal, Role
 from model_service.kernel.redact import Redactor
@@ -103,19 +100,12 @@ async def _inside(settings: Settings, url: Secret[str], redactor: Redactor, work
         await migrate(url)
     elif state != "current":
         raise StartupFault("the database is at another migration; see `model-service migrate`")
-    set_caller(Caller(f"operator:{_account()}@{socket.gethostname()}"))
+    set_caller(operator())
     service = await build(settings, url, redactor)
     try:
         await work(service.access.service)
     finally:
         await service.close()
-
-
-def _account() -> str:
-    """Who runs this command, as far as the operating system tells."""
-    with suppress(KeyError, OSError):  # an account without a name
-        return getpass.getuser()
-    return str(os.getuid())
 
 
 def _place(location: Sequence[int | str]) -> str:
