@@ -7,8 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import func, select
 
 import model_service.audit.standalone
+from model_service.cli.operator import author
+from model_service.db.tables import audit_records
 from model_service.db.uow import Database
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings
@@ -16,6 +19,7 @@ from tests.audit_trails import empty_trail
 from tests.e2e.commands import production, run
 
 LATER = "2999-01-01"
+AUTHOR = f"operator:{author()}"
 
 
 class Operator:
@@ -100,18 +104,52 @@ def test_an_export_goes_to_standard_output_and_its_key_to_standard_error(
     assert "-----BEGIN PUBLIC KEY-----" in errors
 
 
-def test_prune_removes_what_was_exported_and_nothing_else(operator: Operator) -> None:
+def test_prune_removes_what_an_export_holds_and_nothing_else(operator: Operator) -> None:
     assert operator("export", "--out", "trail.jsonl")[0] == 0
-    status, output, errors = operator("prune", "--before", LATER)
+    prune = ("prune", "--before", LATER, "--export", "trail.jsonl")
+    status, output, errors = operator(*prune)
     assert (status, output) == (0, "removed records 1 to 4\n"), errors
     status, output, _ = operator("verify", "--checkpoint", "trail.jsonl")
     assert (status, output.split(",")[0]) == (0, "right: records 5 to 6")
+    assert operator("export")[0] == 0, "to nowhere that is kept"
+    status, output, errors = operator(*prune)
+    assert (status, output) == (1, "")
+    assert "The export does not hold the oldest records, from 5 on" in errors
+
+
+async def test_prune_leaves_a_trail_alone_that_was_altered(
+    operator: Operator, database: Database
+) -> None:
+    assert operator("export", "--out", "trail.jsonl")[0] == 0
+    await tamper(database, "UPDATE audit_records SET ciphertext_sha256 = 'ab' WHERE seq = 1")
+    status, output, errors = operator("prune", "--before", LATER, "--export", "trail.jsonl")
+    assert (status, output) == (2, "")
+    assert "WRONG: audit record 1: the record is not the one that was written" in errors
+    async with database.transaction() as connection:
+        assert await connection.scalar(select(func.min(audit_records.c.seq))) == 1
+
+
+async def test_what_a_command_does_is_recorded_as_its_operator_s(
+    operator: Operator, database: Database
+) -> None:
+    operator("export", "--out", "trail.jsonl")
+    operator("prune", "--before", "2020-01-01", "--export", "trail.jsonl")
+    assert await actors(database, "audit.export") == [AUTHOR]
+    operator("prune", "--before", LATER, "--export", "trail.jsonl")
+    assert await actors(database, "audit.prune") == [AUTHOR, AUTHOR]
+
+
+async def actors(database: Database, kind: str) -> list[str]:
+    query = select(audit_records.c.actor).where(audit_records.c.type == kind)
+    async with database.transaction() as connection:
+        return list((await connection.execute(query)).scalars())
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ("prune",),
+        ("prune", "--before", LATER),
         ("export", "--from", "soon"),
     ],
 )
@@ -128,3 +166,13 @@ def test_a_checkpoint_file_must_hold_one(operator: Operator, tmp_path: Path) -> 
     status, _, errors = operator("verify", "--checkpoint", "empty.jsonl")
     assert status == 1
     assert "holds no checkpoint" in errors
+
+
+def test_a_file_that_cannot_be_read_is_named(operator: Operator) -> None:
+    for arguments in (
+        ("verify", "--checkpoint", "nowhere.jsonl"),
+        ("prune", "--before", LATER, "--export", "nowhere.jsonl"),
+    ):
+        status, output, errors = operator(*arguments)
+        assert (status, output) == (1, "")
+        assert "nowhere.jsonl cannot be read: No such file or directory" in errors

@@ -5,6 +5,6 @@
 
 `trail` appends, in the transaction of what it speaks of or by itself; `verify` walks the chain
 with the audit key; `export` writes it out for `standalone`, which needs no more than the public
-key; `prune` removes what was exported and leaves a signed anchor in its place.
+key; `prune` removes what an export holds and leaves a signed anchor in its place.
 docs/audit-trail.md gives the format byte by byte.
 """

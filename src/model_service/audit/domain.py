@@ -99,7 +99,6 @@ class SignedCheckpoint:
     checkpoint: Checkpoint
     document: str
     signature: bytes
-    is_exported: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

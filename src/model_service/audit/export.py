@@ -42,7 +42,6 @@ async def export(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    author: str | None = None,
 ) -> Exported | None:
     """Write every segment that has a record of that time; None when none has.
 
@@ -53,8 +52,7 @@ async def export(
         AuditUnavailable: it could not be recorded, so nothing was written.
         DatabaseUnavailable: the database went away.
     """
-    reason = None if author is None else f"by {author}"
-    await trail.record(AuditEvent(type="audit.export", subject="audit", reason=reason))
+    await trail.record(AuditEvent(type="audit.export", subject="audit"))
     await checkpointer.cover()
     async with database.transaction() as connection:
         await store.take_snapshot(connection)
@@ -62,16 +60,6 @@ async def export(
         if wanted is None:
             return None
         return await _write(connection, keys, write, *wanted)
-
-
-async def confirm(database: Database, exported: Exported, now: datetime) -> None:
-    """Note that an export is safely kept: what is in it may be pruned.
-
-    Raises:
-        DatabaseUnavailable: it could not be noted.
-    """
-    async with database.transaction() as connection:
-        await seals.mark_exported(connection, exported.first_seq, exported.last_seq, now)
 
 
 async def _write(

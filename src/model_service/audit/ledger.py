@@ -1,6 +1,6 @@
 """What is done with the trail as a whole, for the commands and the background."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,9 +62,8 @@ class Ledger:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-        author: str | None = None,
     ) -> Exported | None:
-        """Write segments out; see `audit.export.export`. `author` is the operator's account."""
+        """Write segments out; see `audit.export.export`."""
         return await export.export(
             self.database,
             self.keys,
@@ -73,15 +72,16 @@ class Ledger:
             write,
             since=since,
             until=until,
-            author=author,
         )
 
-    async def confirm(self, exported: Exported) -> None:
-        """Note that an export is safely kept, so that its records may be pruned."""
-        await export.confirm(self.database, exported, self.clock.now())
+    async def prune(self, before: datetime, kept: Iterable[bytes]) -> Pruned | None:
+        """Remove segments that `kept`, the lines of an export, holds; see `audit.prune.prune`.
 
-    async def prune(self, before: datetime, *, author: str | None = None) -> Pruned | None:
-        """Remove exported segments; see `audit.prune.prune`. `author` is the operator's account."""
-        return await prune.prune(
-            self.database, self.keys, self.trail, self.clock, before, author=author
-        )
+        What is found wrong is told and recorded.
+        """
+        try:
+            return await prune.prune(self.database, self.keys, self.trail, self.clock, before, kept)
+        except AuditBroken as broken:
+            with suppress(ServiceError):
+                await self.checkpointer.report(broken)
+            raise

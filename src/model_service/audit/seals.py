@@ -1,9 +1,8 @@
 """The checkpoints and anchors in PostgreSQL: what is signed, and where the next one begins."""
 
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from model_service.audit.domain import GENESIS, Checkpoint, Head, SealKind, SignedCheckpoint
@@ -92,21 +91,9 @@ async def add(connection: AsyncConnection, keys: AuditKeys, checkpoint: Checkpoi
     )
 
 
-async def mark_exported(
-    connection: AsyncConnection, first_seq: int, last_seq: int, now: datetime
-) -> None:
-    """Note that the segments which end between these records were exported whole."""
-    between = and_(_c.seq >= first_seq, _c.seq <= last_seq)
-    await connection.execute(
-        update(audit_checkpoints).where(_IS_CHECKPOINT, between).values(exported_at=now)
-    )
-
-
 def _signed(row: Any, keys: AuditKeys) -> SignedCheckpoint:  # noqa: ANN401 - a row of the table
     checkpoint = keys.require_signed(row.kind, row.seq, row.document, row.signature)
-    return SignedCheckpoint(
-        checkpoint, row.document, row.signature, is_exported=row.exported_at is not None
-    )
+    return SignedCheckpoint(checkpoint, row.document, row.signature)
 
 
 def require_same(stored: SignedCheckpoint | None, trusted: Checkpoint) -> None:

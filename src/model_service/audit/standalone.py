@@ -16,9 +16,9 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -141,6 +141,11 @@ class Verifier:
         raise Wrong(self.seq + 1, "the line is not one of an export")
 
 
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, the too long ones in pieces, which are lines of no export."""
+    return iter(lambda: file.readline(MAX_LINE + 1), b"")
+
+
 def verify(
     lines: Iterable[bytes], public_key: Ed25519PublicKey, kept: Iterable[bytes] = ()
 ) -> Verifier:
@@ -171,7 +176,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError("the public key is not an Ed25519 key")
         kept = options.checkpoint.read_bytes().splitlines() if options.checkpoint else []
         with options.export.open("rb") as lines:
-            found = verify(iter(lambda: lines.readline(MAX_LINE + 1), b""), public_key, kept)
+            found = verify(read_lines(lines), public_key, kept)
     except Wrong as wrong:
         sys.stdout.write(f"WRONG: {wrong}\n")
         return 2

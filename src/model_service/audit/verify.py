@@ -62,14 +62,9 @@ async def verify(
     """
     async with database.transaction() as connection:
         await store.take_snapshot(connection)
-        start = await seals.anchor(connection, keys)
-        await _require_nothing_before(connection, start)
-        walk = _Walk(connection, keys, start, trusted)
-        await walk.go(on_progress)
-        await walk.require_end()
-        await _check_resealed(connection, start)
+        walk = await check_records(connection, keys, trusted, on_progress)
         return Verified(
-            first_seq=start.seq + 1,
+            first_seq=walk.start.seq + 1,
             last_seq=walk.head.seq,
             checkpoints=walk.checkpoints,
             signed_seq=walk.signed_seq,
@@ -77,7 +72,27 @@ async def verify(
         )
 
 
-class _Walk:
+async def check_records(
+    connection: AsyncConnection,
+    keys: AuditKeys,
+    trusted: Sequence[Checkpoint] = (),
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> "Walk":
+    """Check every record and checkpoint, in a transaction that sees one moment.
+
+    Raises:
+        AuditBroken: something is not as it was written.
+    """
+    start = await seals.anchor(connection, keys)
+    await _require_nothing_before(connection, start)
+    walk = Walk(connection, keys, start, trusted)
+    await walk.go(on_progress)
+    await walk.require_end()
+    await _check_resealed(connection, start)
+    return walk
+
+
+class Walk:
     """One pass over the chain, with the checkpoints beside it."""
 
     def __init__(
@@ -90,7 +105,7 @@ class _Walk:
         self._connection = connection
         self._keys = keys
         self._segment = Segment(keys.chain.reveal(), start)
-        self._start = start
+        self.start = start
         self._trusted = sorted(trusted, key=lambda checkpoint: checkpoint.seq)
         self._expected = {c.seq: c.hash for c in trusted if c.seq >= start.seq}
         self.checkpoints = 0
@@ -107,7 +122,7 @@ class _Walk:
         signed = self._signed()
         upcoming = await anext(signed, None)
         self._compare_trusted()
-        async for records in store.read(self._connection, self._start.seq):
+        async for records in store.read(self._connection, self.start.seq):
             for record in records:
                 self._segment.take(record)
                 self._compare_trusted()
@@ -143,12 +158,12 @@ class _Walk:
     async def _check_pruned(self) -> None:
         """Checkpoints of what was pruned remain: they must be signed, and those trusted too."""
         for checkpoint in self._trusted:
-            if checkpoint.seq < self._start.seq:
+            if checkpoint.seq < self.start.seq:
                 stored = await seals.ending_at(self._connection, self._keys, checkpoint.seq)
                 seals.require_same(stored, checkpoint)
 
     async def _signed(self) -> AsyncIterator[SignedCheckpoint]:
-        after = self._start.seq
+        after = self.start.seq
         while True:
             found = await seals.checkpoints(
                 self._connection, self._keys, after=after, limit=SEALS_BATCH

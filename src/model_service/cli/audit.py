@@ -1,7 +1,6 @@
 """`model-service audit`: checking the trail, taking it out, shortening it."""
 
 import asyncio
-import getpass
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,9 +13,12 @@ import typer
 
 from model_service.app import build, load_settings
 from model_service.audit.ledger import Ledger
+from model_service.audit.standalone import read_lines
 from model_service.cli.console import log_to_stderr
 from model_service.cli.database import database
+from model_service.cli.operator import operator
 from model_service.db.migrate import schema_state
+from model_service.kernel.caller import set_caller
 from model_service.kernel.errors import AuditBroken, StartupFault
 
 #: Exit status of a trail that is not as it was written.
@@ -40,31 +42,29 @@ def verify(checkpoint: Path | None) -> None:
 
 
 def export(since: str | None, until: str | None, out: Path | None, public_key: Path | None) -> None:
-    """Write segments, then note that they are kept."""
+    """Write segments."""
     first, last = _moment("--from", since), _moment("--to", until)
 
     async def write(ledger: Ledger) -> str:
         _show(ledger.keys.public_pem, public_key)
         with _output(out) as file:
-            exported = await ledger.export(
-                file.write, since=first, until=last, author=getpass.getuser()
-            )
+            exported = await ledger.export(file.write, since=first, until=last)
         if exported is None:
             return "no record is of that time; nothing was exported"
-        await ledger.confirm(exported)
         return f"exported records {exported.first_seq} to {exported.last_seq}"
 
     typer.echo(_with_ledger(write), err=True)
 
 
-def prune(before: str) -> None:
-    """Remove what was exported and is older."""
+def prune(before: str, export: Path) -> None:
+    """Remove what an export holds and is older."""
     moment = _moment("--before", before)
     if moment is None:
         raise typer.BadParameter("a time is needed", param_hint="--before")
 
     async def remove(ledger: Ledger) -> str:
-        pruned = await ledger.prune(moment, author=getpass.getuser())
+        with _readable(export) as kept:
+            pruned = await ledger.prune(moment, read_lines(kept))
         if pruned is None:
             return "no whole segment is older; nothing was removed"
         return f"removed records {pruned.first_seq} to {pruned.last_seq}"
@@ -83,6 +83,7 @@ def _with_ledger(work: Callable[[Ledger], Awaitable[Result]]) -> Result:
     redactor = log_to_stderr(settings)
 
     async def run() -> Result:
+        set_caller(operator())
         if await schema_state(url) != "current":
             raise StartupFault("the database is at another migration; run `model-service migrate`")
         service = await build(settings, url, redactor)
@@ -100,11 +101,21 @@ def _with_ledger(work: Callable[[Ledger], Awaitable[Result]]) -> Result:
 
 
 def _signed_lines(file: Path) -> list[bytes]:
-    with file.open("rb") as lines:
-        found = [line for line in lines if line.startswith(b'{"signed":')]
+    with _readable(file) as lines:
+        found = [line for line in read_lines(lines) if line.startswith(b'{"signed":')]
     if not found:
         raise StartupFault(f"{file} holds no checkpoint; give what `audit export` wrote")
     return found
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[BinaryIO]:
+    try:
+        lines = file.open("rb")
+    except OSError as error:
+        raise StartupFault(f"{file} cannot be read: {error.strerror}") from error
+    with lines:
+        yield lines
 
 
 def _show(pem: bytes, file: Path | None) -> None:

@@ -240,11 +240,15 @@ def audit_prune(
     before: Annotated[
         str, typer.Option("--before", help="ISO 8601 time; what is younger is kept.")
     ],
+    export: Annotated[
+        Path,
+        typer.Option("--export", help="What `audit export` wrote; what it does not hold is kept."),
+    ],
 ) -> None:
-    """Remove whole exported segments; a signed anchor says where the trail then begins."""
+    """Remove whole segments that an export holds; a signed anchor says where the trail begins."""
     from model_service.cli.audit import prune
 
-    prune(before)
+    prune(before, export)
 
 
 def tokens_create(

@@ -73,7 +73,6 @@ audit_checkpoints = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("document", Text, nullable=False),
     Column("signature", LargeBinary, nullable=False),
-    Column("exported_at", moment()),
 )
 
 # The keys of the chain and of the signatures, sealed by the vault.

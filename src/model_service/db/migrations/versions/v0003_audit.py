@@ -72,7 +72,6 @@ def upgrade() -> None:
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
         Column("document", Text, nullable=False),
         Column("signature", LargeBinary, nullable=False),
-        Column("exported_at", _moment()),
     )
     op.create_table(
         "audit_keys",
