@@ -67,6 +67,31 @@ async def test_a_process_that_ends_says_so_and_one_that_never_began_says_nothing
     assert await instances(process) == ()
 
 
+async def test_a_process_that_is_present_for_a_while_beats_until_it_leaves(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_service.vault.watch.INTERVAL", 0.001)
+    async with process.watch.present():
+        await process.add_key("sk-1")
+        (first,) = await instances(process)
+        beaten = asyncio.Event()
+        step = process.watch.step
+
+        async def counted() -> None:
+            await step()
+            beaten.set()
+
+        monkeypatch.setattr(process.watch, "step", counted)
+        async with asyncio.timeout(10):
+            await beaten.wait()
+        (later,) = await instances(process)
+        assert later.seen_at > first.seen_at
+    assert await instances(process) == ()
+    assert process.seals == {1: 1}
+    await process.watch.leave()
+    assert await instances(process) == (), "it left already"
+
+
 async def test_what_was_sealed_is_counted_for_the_term_also_when_the_process_ends(
     process: Process,
 ) -> None:

@@ -76,7 +76,9 @@ async def import_all(
         await _prepare(target, dry_run=report.dry_run)
         service = await build(settings, target, redactor)
         try:
-            await take_over(earlier, service, secret, report)
+            # It seals like an instance, so rotation has to know of it, and to count its seals.
+            async with service.watch.present():
+                await take_over(earlier, service, secret, report)
         finally:
             await service.close()
 

@@ -104,16 +104,13 @@ class Custody:
         while self._keyring.active_term in (exposed := await self._exposed()):
             await self.change_term()
         await _until_none(self._terms.laggards, "still seal under an exposed term")
-        await self._watch.enter()
-        try:
+        async with self._watch.present():
             for _ in range(_TRIES):
                 await self._rewrapper.finish(on_moved)
                 exposed = await self._not_destroyed(exposed)
                 if all(self.unopened_of(term) for term in exposed):
                     break
                 await asyncio.sleep(_LOOK)
-        finally:
-            await self._watch.leave()
         return exposed
 
     def unopened_of(self, term: int) -> int:

@@ -5,7 +5,9 @@ the answer shows whether the keyring changed meanwhile. `secret rotate` waits fo
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -85,6 +87,23 @@ class KeyringWatch:
         self._entered = True
         self._note(mark)
 
+    @asynccontextmanager
+    async def present(self) -> AsyncIterator[None]:
+        """Be among the running processes meanwhile: enter, beat, and leave.
+
+        Raises:
+            As `enter`.
+        """
+        await self.enter()
+        # Without the caller's context, so that no beat joins somebody's transaction.
+        beating = asyncio.create_task(self.run(), context=Context())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+            await self.leave()
+
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
@@ -106,7 +125,8 @@ class KeyringWatch:
         try:
             async with self._store.shared() as session:
                 mark = await session.beat(self._beat(seals))
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, asyncio.CancelledError):
+            # Perhaps counted twice now: for a limit that is better than not at all.
             self._keyring.give_back(seals)
             raise
         self._note(mark)
@@ -125,6 +145,7 @@ class KeyringWatch:
         try:
             await self.step()
             await self._store.leave(self._identity.instance_id)
+            self._entered = False
         except ServiceError as error:
             log.warning("the end of this process could not be noted", reason=error.message)
 
