@@ -20,12 +20,14 @@ from sqlalchemy import Column, func, select
 from model_service import app
 from model_service import custody as secret_commands
 from model_service.app import Service, build
-from model_service.db import tables
+from model_service.audit import trail
+from model_service.db import engine, tables
 from model_service.db.migrate import migrate
 from model_service.kernel.audit import Phase
 from model_service.kernel.errors import ChangedMeanwhile
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.keys import reveal
 from model_service.sandbox.server import Sandbox, serve
 from model_service.settings import Environment, Settings
 from model_service.vault import custody as vault_custody
@@ -36,6 +38,8 @@ from tests.faults.lifecycle_requests import GHOSTS, Request
 
 #: Steps between two checks of the whole audit trail.
 CHECKED_EVERY: Final = 5
+#: Seconds to wait for the database.
+PATIENCE: Final = 60.0
 #: What a key shows that the model does not know.
 OF_THE_CLOCK: Final = ("createdAt", "updatedAt", "lastUsedAt", "validatedAt")
 
@@ -76,11 +80,19 @@ class World:
 
     @property
     def substitutes(self) -> Iterable[tuple[object, str, object]]:
-        """What takes the place of what in the services: the model's time, and less waiting."""
+        """What takes the place of what in the services: the model's time, and less waiting.
+
+        A machine that has much else to do must not be taken for a database that is away.
+        """
         yield app, "SystemClock", lambda: self
         yield secret_commands, "SystemClock", lambda: self
         yield wrap, "scrypt", cheap_scrypt
         yield vault_custody, "_LOOK", 0.001
+        yield engine, "CONNECT_TIMEOUT", PATIENCE
+        yield engine, "POOL_TIMEOUT", PATIENCE
+        yield trail, "ANSWER_SECONDS", PATIENCE
+        yield trail._Ending, "seconds", PATIENCE
+        yield reveal, "ANSWER_SECONDS", PATIENCE
 
     async def prepare(self) -> None:
         """A database with a keyring under the first secret, and a token for each user."""

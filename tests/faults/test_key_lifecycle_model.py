@@ -68,7 +68,7 @@ from tests.faults.lifecycle_world import (
 
 T = TypeVar("T")
 
-FEW: Final = 10
+FEW: Final = 8
 EXAMPLES: Final = int(os.environ.get("LIFECYCLE_EXAMPLES", FEW))
 STEPS: Final = 25
 #: What an operator may do at any time.
@@ -378,7 +378,7 @@ def world(
     runner.run(stack.aclose())
 
 
-@pytest.mark.timeout(max(120, 20 * EXAMPLES))
+@pytest.mark.timeout(40 * EXAMPLES)
 def test_keys_are_what_the_model_says_whatever_is_done_in_whatever_order(
     world: World, runner: asyncio.Runner
 ) -> None:
