@@ -84,6 +84,8 @@ async def test_a_provider_that_cannot_be_asked_is_503(client: httpx.AsyncClient)
         ({"apiKey": SECOND, "graceSeconds": 1.5}, "graceSeconds"),
         ({"apiKey": SECOND, "graceSeconds": "60"}, "graceSeconds"),
         ({"apiKey": SECOND, "keyName": "x"}, "keyName"),
+        ({"apiKey": SECOND, "expiresAt": "tomorrow"}, "expiresAt"),
+        ({"apiKey": SECOND, "expiresAt": "2031-01-01T00:00:00"}, "expiresAt"),
     ],
 )
 async def test_bad_input_is_named(
@@ -93,6 +95,23 @@ async def test_bad_input_is_named(
     answer = await client.post(f"/api/api-keys/{key}/rotate", json=body)
     assert answer.status_code == 400, answer.text
     assert field in {fault["field"] for fault in answer.json()["errors"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "then"),
+    [
+        ({}, "2031-01-01T00:00:00.000Z"),
+        ({"expiresAt": None}, None),
+        ({"expiresAt": "2032-05-01T02:00:00+02:00"}, "2032-05-01T00:00:00.000Z"),
+    ],
+)
+async def test_a_rotation_may_say_when_the_key_expires_from_then_on(
+    client: httpx.AsyncClient, changes: dict[str, Any], then: str | None
+) -> None:
+    key = await created(client, expiresAt="2031-01-01T00:00:00Z")
+    answer = await client.post(f"/api/api-keys/{key}/rotate", json={"apiKey": SECOND} | changes)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["expiresAt"] == then
 
 
 async def test_a_policy_is_set_shown_and_replaced_whole(client: httpx.AsyncClient) -> None:

@@ -39,6 +39,7 @@ from model_service.keys.issue_store import Issue, SqlIssueStore
 from model_service.keys.reminders import Reminders
 from model_service.keys.rotation_domain import (
     DEFAULT_GRACE,
+    Expiry,
     IssueState,
     Policy,
     Rotation,
@@ -258,16 +259,16 @@ class AutomaticRotation:
         p, now = self._p, self._p.clock.now()
         policy = await p.store.policy(key.id)
         grace = policy.grace if policy is not None else None
+        grace = DEFAULT_GRACE if grace is None else grace
         try:
             async with p.transactions.transaction():
-                await p.store.lock(key.id)
+                present = await p.store.lock(key.id)
                 if not await p.issues.advance(issue, IssueState.IN_USE, claimed_until=now):
                     raise ChangedMeanwhile
                 if issue.former is not None:
                     await p.issues.adopt(_former(issue, key, now))
-                await p.exchange.swap(
-                    _rotation(issue, key), value, DEFAULT_GRACE if grace is None else grace
-                )
+                expiry = None if present is None else _expiry(present, now + grace)
+                await p.exchange.swap(_rotation(issue, key), value, grace, expiry)
         except (ChangedMeanwhile, NotFound) as error:
             await self._give_up(issue, key, error.message, retry_at=0)
             return
@@ -311,6 +312,15 @@ class AutomaticRotation:
 
 def _rotation(issue: Issue, key: ProviderKey) -> Rotation:
     return Rotation(issue.rotation_id, key, automatic=True)
+
+
+def _expiry(key: ProviderKey, end: datetime) -> Expiry | None:
+    """What becomes of a key's expiry when the provider has made a new value.
+
+    One that comes before the `end` of the old value's grace was about that value: the new one
+    does not expire. A later one is somebody's decision about the key, and stays.
+    """
+    return Expiry(None) if key.expires_at is not None and key.expires_at <= end else None
 
 
 def _former(issue: Issue, key: ProviderKey, now: datetime) -> Issue:

@@ -13,6 +13,7 @@ from model_service.kernel.types import Clock
 from model_service.kernel.unit import Transactions
 from model_service.keys.domain import ENDPOINT, UNCHECKED, ProviderKey, SealedKey, key_prefix
 from model_service.keys.rotation_domain import (
+    Expiry,
     Kept,
     Mode,
     Rotation,
@@ -74,10 +75,17 @@ class Exchange:
             log.error("stored key does not open", key_id=str(key.id))
             raise
 
-    async def swap(self, rotation: Rotation, value: Secret[str], grace: timedelta) -> ProviderKey:
+    async def swap(
+        self,
+        rotation: Rotation,
+        value: Secret[str],
+        grace: timedelta,
+        expiry: Expiry | None = None,
+    ) -> ProviderKey:
         """Put `value` in use; the old one stays the fallback for `grace`, those before it go.
 
-        All of it in one transaction, the journal and the audit trail included.
+        With `expiry` None the key expires when it did. All of it is in one transaction, the
+        journal and the audit trail included.
 
         Raises:
             NotFound: the key was deleted.
@@ -98,7 +106,9 @@ class Exchange:
             digest, term = self._sealer.mark(sealed)
             state = StepState.DESTROYED if old is None else old.state
             await self._journal.swapped(rotation, ciphertext_sha256=digest, term=term, old=state)
-            after = await self._store.swap(sealed, was_version=before.key_version, old=old)
+            after = await self._store.swap(
+                sealed, was_version=before.key_version, old=old, expiry=expiry
+            )
             if after is None:
                 raise ChangedMeanwhile
             await self._note_due(after)

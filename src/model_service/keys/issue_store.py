@@ -23,7 +23,7 @@ from model_service.kernel.types import Clock, Provider
 from model_service.keys.domain import ENDPOINT, ProviderKey
 from model_service.keys.rotation_domain import IssueState, Mode, Policy
 from model_service.keys.rotation_store import policy_of
-from model_service.keys.store import PLAIN, key_of
+from model_service.keys.store import PLAIN, key_of, usable
 
 _i = issued_keys.c
 _k = api_keys.c
@@ -72,7 +72,8 @@ class SqlIssueStore:
     ) -> tuple[ProviderKey, Policy] | None:
         """A key that is to be rotated now by itself, held until the transaction ends.
 
-        None whose last rotation is not over: a provider with two slots has no third.
+        None that is inactive or expired, for nobody is to use a new value of it; none whose last
+        rotation is not over, for a provider with two slots has no third.
         """
         busy = exists().where(_v.key_id == _k.id)
         coming = exists().where(_i.key_id == _k.id, _i.state != IssueState.IN_USE.value)
@@ -83,7 +84,7 @@ class SqlIssueStore:
                 _p.mode == Mode.AUTOMATIC.value,
                 _p.due_at <= now,
                 or_(_p.retry_at.is_(None), _p.retry_at <= now),
-                _k.is_active,
+                usable(now),
                 _k.provider.in_([provider.value for provider in providers]),
                 ~busy,
                 ~coming,

@@ -26,6 +26,7 @@ from model_service.keys.rotation_domain import (
     DEFAULT_GRACE,
     HELD,
     LONGEST_GRACE,
+    Expiry,
     Fallback,
     Mode,
     Overview,
@@ -98,12 +99,17 @@ class RotationService:
         self._on_value = on_value
 
     async def rotate(
-        self, key_id: UUID, value: Secret[str], grace: timedelta | None = None
+        self,
+        key_id: UUID,
+        value: Secret[str],
+        grace: timedelta | None = None,
+        expiry: Expiry | None = None,
     ) -> ProviderKey:
         """Ask the provider about a new value, then put it in use in place of the old one.
 
         The old value stays the fallback for `grace` (None: the policy's, else a day), the
-        values before it are destroyed. With no grace the old one is destroyed at once.
+        values before it are destroyed. With no grace the old one is destroyed at once. The key
+        expires as `expiry` says, with None when it did.
 
         Raises:
             NotFound: there is no such key.
@@ -128,7 +134,7 @@ class RotationService:
             await self._journal.begin(rotation)
         try:
             await self._verifier.require_valid(key.provider, value, key.endpoint)
-            return await self._exchange.swap(rotation, value, grace)
+            return await self._exchange.swap(rotation, value, grace, expiry)
         except NotFound:
             raise  # its journal went with it
         except ServiceError as error:

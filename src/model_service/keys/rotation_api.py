@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from model_service.http.auth import Access, AskedBy, GuardedRoute, declare
 from model_service.http.problem import documented
-from model_service.http.wire import Moment, RequestModel, ResponseModel, Text255
+from model_service.http.wire import Moment, MomentIn, RequestModel, ResponseModel, Text255
 from model_service.kernel.errors import Forbidden
 from model_service.keys.api import KeyView, SecretValue
 from model_service.keys.doorkeeper import Doorkeeper
@@ -17,6 +17,7 @@ from model_service.keys.ownership import Action
 from model_service.keys.rotation import LONGEST_PERIOD, RotationService, Wish
 from model_service.keys.rotation_domain import (
     LONGEST_GRACE,
+    Expiry,
     Mode,
     Overview,
     Policy,
@@ -30,12 +31,13 @@ GraceSeconds = Annotated[int, Field(strict=True, ge=0, le=int(LONGEST_GRACE.tota
 
 
 class RotateKey(RequestModel):
-    """A new value for a key."""
+    """A new value for a key; without `expiresAt` it expires when it did, with null never."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     api_key: SecretValue
     grace_seconds: GraceSeconds | None = None
+    expires_at: MomentIn | None = None
 
 
 class SetPolicy(RequestModel):
@@ -158,7 +160,8 @@ def router(rotation: RotationService, doorkeeper: Doorkeeper) -> APIRouter:
         await doorkeeper.admit(asker, Action.ROTATE, key_id)
         seconds = body.grace_seconds
         grace = None if seconds is None else timedelta(seconds=seconds)
-        return KeyView.of(await rotation.rotate(key_id, body.api_key, grace))
+        expiry = Expiry(body.expires_at) if "expires_at" in body.model_fields_set else None
+        return KeyView.of(await rotation.rotate(key_id, body.api_key, grace, expiry))
 
     @routes.get(
         "/{key_id}/rotation",

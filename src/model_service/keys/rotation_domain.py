@@ -120,6 +120,13 @@ class Kept:
     retire_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a key is to expire from a rotation on; `at` None means never."""
+
+    at: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """When and how a key is to be rotated.
@@ -228,11 +235,12 @@ class RotationStore(Protocol):
         ...
 
     async def swap(
-        self, sealed: SealedKey, *, was_version: int, old: Kept | None
+        self, sealed: SealedKey, *, was_version: int, old: Kept | None, expiry: Expiry | None
     ) -> ProviderKey | None:
         """Put a new value in use, if the version is still the one read before.
 
         The old value is kept as `old` says; with None it is gone. A pending value makes way.
+        With `expiry` None the key expires when it did.
         None when the key was changed meanwhile.
         """
         ...

@@ -28,6 +28,7 @@ from model_service.db.uow import Database
 from model_service.kernel.types import Clock, uuid7
 from model_service.keys.domain import ENDPOINT, ProviderKey, SealedKey
 from model_service.keys.rotation_domain import (
+    Expiry,
     IssueState,
     Kept,
     Mode,
@@ -110,8 +111,10 @@ class SqlRotationStore:
     async def openable(self, key_id: UUID) -> Sequence[StoredVersion]:
         """`versions`, made ready for being opened. Not for use inside a transaction."""
         found = await self.versions(key_id)
-        if found and self._prepare is not None:
-            await self._prepare([version.encrypted_key for version in found])
+        prepare = self._prepare
+        if prepare is not None and await prepare([version.encrypted_key for version in found]):
+            found = await self.versions(key_id)
+            await prepare([version.encrypted_key for version in found])
         return found
 
     async def issued(self, key_id: UUID) -> frozenset[int]:
@@ -128,7 +131,7 @@ class SqlRotationStore:
             return bool(await connection.scalar(query))
 
     async def swap(
-        self, sealed: SealedKey, *, was_version: int, old: Kept | None
+        self, sealed: SealedKey, *, was_version: int, old: Kept | None, expiry: Expiry | None
     ) -> ProviderKey | None:
         """Put a new value in use, if the version is still the one read before.
 
@@ -145,7 +148,7 @@ class SqlRotationStore:
                 await connection.execute(_keep_old(key.id, old, self._clock.now()))
                 if old.state is StepState.REVOKED:
                     await connection.execute(_take_back(key.id, was_version, old.retire_at))
-            row = (await connection.execute(_put_in_use(sealed))).one()
+            row = (await connection.execute(_put_in_use(sealed, expiry))).one()
             return key_of(row)
 
     async def keep_pending(self, sealed: SealedKey) -> None:
@@ -342,7 +345,7 @@ def _take_back(key_id: UUID, version: int, now: datetime) -> Any:  # noqa: ANN40
     )
 
 
-def _put_in_use(sealed: SealedKey) -> Any:  # noqa: ANN401 - an UPDATE with its own row type
+def _put_in_use(sealed: SealedKey, expiry: Expiry | None) -> Any:  # noqa: ANN401 - an UPDATE with its own row type
     """Only what a rotation changes: name, state and metadata may just have been set by others."""
     key = sealed.key
     return (
@@ -355,6 +358,7 @@ def _put_in_use(sealed: SealedKey) -> Any:  # noqa: ANN401 - an UPDATE with its 
             is_valid=key.is_valid,
             validated_at=key.validated_at,
             updated_at=key.updated_at,
+            **({} if expiry is None else {"expires_at": expiry.at}),
         )
         .returning(*PLAIN)
     )
