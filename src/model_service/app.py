@@ -252,7 +252,9 @@ def assemble(
         prepare=watch.prepare,
     )
 
-    access = AccessTokens.build(database, opened.token_hasher, notices, trail, announcer, clock)
+    access = AccessTokens.build(
+        database, opened.token_hasher, notices, trail, announcer, clock, refusals
+    )
     authenticator = Authenticator(
         _credentials(settings),
         access.directory,
@@ -280,7 +282,7 @@ def assemble(
         metrics,
         authenticator,
         operations.router(version=__version__, checks=checks, metrics=metrics),
-        models_router(models),
+        models_router(models, refusals),
         audit_router(SqlAuditStore(database), trail),
         keys_router(keys, sharing.holdings, sharing.doorkeeper),
         shares_router(sharing.service),

@@ -20,6 +20,7 @@ from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
 from model_service.db.uow import Database
 from model_service.http import problem
+from model_service.http.abuse import Refusals
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import Edge
@@ -113,7 +114,7 @@ async def ask(database: Database) -> AsyncIterator[Asking]:
     )
     problem.install(app)
     app.add_middleware(Edge, metrics=Metrics(version="0"), guard=None)
-    app.include_router(router(models))
+    app.include_router(router(models, Refusals(RecordingTrail())))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://service",

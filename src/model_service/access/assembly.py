@@ -10,7 +10,7 @@ from model_service.access.service import TokenService
 from model_service.access.store import SqlTokenStore
 from model_service.db.notices import Notices
 from model_service.db.uow import Database
-from model_service.kernel.audit import AuditTrail
+from model_service.kernel.audit import AuditTrail, Denials
 from model_service.kernel.events import Announcer
 from model_service.kernel.types import Clock
 
@@ -32,10 +32,11 @@ class AccessTokens:
         trail: AuditTrail,
         announcer: Announcer,
         clock: Clock,
+        denials: Denials,
     ) -> "AccessTokens":
         """Wire them. The directory is empty until it is loaded."""
         store = SqlTokenStore(database)
         directory = TokenDirectory(store, hasher, clock, partial(notices.age, TOPIC))
         notices.subscribe(TOPIC, directory.on_change)
-        service = TokenService(database, store, hasher, directory, trail, announcer, clock)
+        service = TokenService(database, store, hasher, directory, trail, announcer, clock, denials)
         return cls(service, directory, LastUse(directory, store))

@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from model_service.access.domain import IssuedToken, NewToken, Token, TokenHasher, TokenStore, mint
-from model_service.kernel.audit import AuditEvent, AuditTrail
+from model_service.kernel.audit import AuditEvent, AuditTrail, Decision, Denials
 from model_service.kernel.errors import Forbidden, NotFound
 from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.principal import Principal
@@ -41,7 +41,9 @@ class TokenService:
         trail: AuditTrail,
         announcer: Announcer,
         clock: Clock,
+        denials: Denials,
     ) -> None:
+        """`denials` hears of tokens that were hidden; what is refused openly, its route notes."""
         self._transactions = transactions
         self._store = store
         self._hasher = hasher
@@ -49,6 +51,7 @@ class TokenService:
         self._trail = trail
         self._announcer = announcer
         self._clock = clock
+        self._denials = denials
 
     async def create(self, new: NewToken, by: Principal) -> IssuedToken:
         """Make a token; its text is known this once.
@@ -88,19 +91,35 @@ class TokenService:
     async def revoke(self, token_id: UUID, by: Principal) -> None:
         """Make a token good for nothing: here at once, everywhere within a second.
 
+        An unknown token and one that is nothing to `by` leave the same record and get the same
+        answer.
+
         Raises:
             NotFound: there is none, or it is not one that `by` may see.
             DatabaseUnavailable, AuditUnavailable: nothing is known to have been revoked.
         """
+        token = await self._store.get(token_id)  # whose it is never changes
+        if token is None or not _is_visible(token, by):
+            raise await self._hidden(token_id, by)
         async with self._transactions.transaction():
-            token = await self._store.get(token_id)
-            if token is None or not _is_visible(token, by):
-                raise NotFound("No such token")
             if not await self._store.delete(token_id):
                 raise NotFound("No such token")
             await self._trail.record(_event("token.revoke", token))
         self._directory.drop(token_id)
         log.info("token revoked", subject=f"token:{token_id}")
+
+    async def _hidden(self, token_id: UUID, by: Principal) -> NotFound:
+        if not by.is_administrator:  # from whom nothing is hidden
+            await self._denials.note(
+                AuditEvent(
+                    type="auth.denied",
+                    decision=Decision.DENY,
+                    subject=f"token:{token_id}",
+                    purpose="revoke",
+                    reason="no_such_token_for_them",
+                )
+            )
+        return NotFound("No such token")
 
 
 def _check_within(new: NewToken, by: Principal) -> None:

@@ -1,5 +1,6 @@
 """The routes of models."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -22,21 +23,23 @@ from model_service.http.auth import Access, AskedBy, GuardedRoute, Permission, P
 from model_service.http.problem import documented
 from model_service.http.wire import NoQuery
 from model_service.kernel.acting import where_values_leave, whose
+from model_service.kernel.audit import AuditEvent, Decision, Denials
 from model_service.kernel.errors import Forbidden, NotFound
 from model_service.kernel.types import Provider
 
 
-def router(models: ModelService) -> APIRouter:
-    """The routes under `/api/models`."""
+def router(models: ModelService, denials: Denials) -> APIRouter:
+    """The routes under `/api/models`; `denials` hears of models that a token may not see."""
+    sight = _Sight(models, denials)
     routes = APIRouter(prefix="/api/models", tags=["Models"], route_class=GuardedRoute)
     # The fixed paths come first, or `/{model_id}` would take them for identifiers.
-    _add_collection_routes(routes, models)
+    _add_collection_routes(routes, models, sight)
     _add_provider_routes(routes, models)
-    _add_model_routes(routes, models)
+    _add_model_routes(routes, models, sight)
     return routes
 
 
-def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
+def _add_collection_routes(routes: APIRouter, models: ModelService, sight: "_Sight") -> None:
     @routes.post(
         "",
         status_code=201,
@@ -78,7 +81,7 @@ def _add_collection_routes(routes: APIRouter, models: ModelService) -> None:
         openapi_extra=declare(Access.USER),
     )
     async def get_default_model(_: Annotated[NoQuery, Query()], asker: AskedBy) -> ModelView:
-        return ModelView.of(_seen(asker, await models.get_default()))
+        return ModelView.of(await sight.check(asker, await models.get_default()))
 
     @routes.get(
         "/stats",
@@ -121,7 +124,7 @@ def _add_provider_routes(routes: APIRouter, models: ModelService) -> None:
         return [AvailableView.of(model) for model in offered]
 
 
-def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
+def _add_model_routes(routes: APIRouter, models: ModelService, sight: "_Sight") -> None:
     @routes.get(
         "/{model_id}",
         response_model=ModelView,
@@ -135,7 +138,7 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
     async def get_model(
         model_id: UUID, query: Annotated[UserQuery, Query()], asker: AskedBy
     ) -> Response | ModelView:
-        model = _seen(asker, await models.get(model_id))
+        model = await sight.get(asker, model_id)
         if query.user_id is None or not asker.internal:
             return ModelView.of(model)
         if not asker.scopes.permit(Permission.KEYS_REVEAL):
@@ -160,7 +163,7 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
     async def change_model(
         model_id: UUID, body: ChangeModel, _: Annotated[NoQuery, Query()], asker: AskedBy
     ) -> ModelView:
-        await _check_seen(asker, models, model_id)
+        await sight.get(asker, model_id)
         if "name" in body.model_fields_set:
             _check_name(asker, body.name)
         return ModelView.of(await models.update(model_id, body.to_changes()))
@@ -174,21 +177,42 @@ def _add_model_routes(routes: APIRouter, models: ModelService) -> None:
         openapi_extra=declare(Access.ADMINISTRATOR),
     )
     async def delete_model(model_id: UUID, _: Annotated[NoQuery, Query()], asker: AskedBy) -> None:
-        await _check_seen(asker, models, model_id)
+        await sight.get(asker, model_id)
         await models.delete(model_id)
 
 
-def _seen(asker: Principal, model: Model) -> Model:
-    """The model, if the token may see it; else there is none."""
-    if not asker.scopes.allow_model(model.name):
-        raise NotFound("No such model")
-    return model
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What tokens that are limited to models see; nobody changes or removes what he does not."""
 
+    models: ModelService
+    denials: Denials
 
-async def _check_seen(asker: Principal, models: ModelService, model_id: UUID) -> None:
-    """Nobody changes or removes a model that he does not see."""
-    if asker.scopes.models is not None:
-        _seen(asker, await models.get(model_id))
+    async def get(self, asker: Principal, model_id: UUID) -> Model:
+        """The model. Raises `NotFound`: there is none, or not for this token."""
+        try:
+            model = await self.models.get(model_id)
+        except NotFound:
+            raise await self._hidden(asker, model_id) from None
+        return await self.check(asker, model)
+
+    async def check(self, asker: Principal, model: Model) -> Model:
+        """The model, if the token may see it. Raises `NotFound`: it may not."""
+        if not asker.scopes.allow_model(model.name):
+            raise await self._hidden(asker, model.id)
+        return model
+
+    async def _hidden(self, asker: Principal, model_id: UUID) -> NotFound:
+        if asker.scopes.models is not None:  # from others nothing is hidden
+            await self.denials.note(
+                AuditEvent(
+                    type="auth.denied",
+                    decision=Decision.DENY,
+                    subject=f"model:{model_id}",
+                    reason="no_such_model_for_them",
+                )
+            )
+        return NotFound("No such model")
 
 
 def _check_name(asker: Principal, name: str) -> None:
