@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check format docs bench clean
+.PHONY: help install run demo test check format docs bench mutate clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ docs: $(STAMP) ## Write the generated documents
 
 bench: $(STAMP) ## Measure, and write bench/REPORT.md
 	$(BIN)/python -m bench
+
+mutate: $(STAMP) ## Put faults into the vault, access and audit, and see whether tests find them
+	$(BIN)/python .ci/mutation
 
 clean: ## Remove the virtual environment and caches; never the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
