@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
+from model_service.db.tables import api_key_versions
 from model_service.db.uow import Database
 from model_service.kernel.errors import AuditUnavailable
 from model_service.kernel.provider import Verdict
@@ -268,3 +270,28 @@ async def test_a_rotation_that_is_done_in_time_is_not_told_of(
         await bench.parts.scheduler.step()
         bench.clock.advance(days=1)
     assert bench.announcer.types == ["key.rotated"]
+
+
+async def test_a_new_value_that_does_not_open_is_given_up_and_keeps_no_other_key_waiting(
+    bench: Bench, sandbox: Sandbox, database: Database
+) -> None:
+    key = await automatic_key(bench, sandbox, Provider.OPENAI)
+    bench.clock.advance(days=30)
+    gate = bench.gate
+    bench.gate = Refusing(gate, times=1)
+    bench.build()
+    await work(bench)
+    assert await bench.stored_versions(key) == [(2, "pending")]
+    async with database.single() as connection:
+        await connection.execute(update(api_key_versions).values(endpoint="https://elsewhere"))
+    other = await due_key(bench, sandbox, Provider.OPENAI)
+    bench.clock.advance(minutes=2)
+    await work(bench)
+    await work(bench)
+    overview = await unchanged(bench, key)
+    assert overview.reason is not None
+    assert (await bench.service.overview(other.id)).key.key_version == 2
+    assert len(sandbox.openai_admin.accounts) == 1, "what did not open was taken back"
+    bench.clock.advance(hours=1)
+    await work(bench)
+    assert (await bench.service.overview(key.id)).key.key_version == 2

@@ -243,7 +243,12 @@ class AutomaticRotation:
         if not pending or key.key_version != issue.version - 1:
             await self._give_up(issue, key, ChangedMeanwhile().message, retry_at=0)
             return
-        value = p.exchange.opened(key, pending[0])
+        try:
+            value = p.exchange.opened(key, pending[0])
+        except IntegrityFailure as error:
+            # Nobody will ever open it; the value in use stays, and another is made.
+            await self._give_up(issue, key, error.message)
+            return
         p.on_value(value.reveal())
         verdict = await p.verifier.ask(key.provider, value, key.endpoint)
         if verdict is Verdict.VALID:
