@@ -246,6 +246,38 @@ async def test_reading_is_recorded(client: httpx.AsyncClient, trail: Trail) -> N
 
 
 @pytest.mark.parametrize(
+    ("subject", "recorded"),
+    [
+        ("user:u1", "user:u1"),
+        ("audit:7", "audit:7"),
+        (f"user:{VALUE}", "user:[redacted]"),
+        (VALUE, "audit"),
+        ("what did Ann do with her key", "audit"),
+        ("user:ann doe", "audit"),
+    ],
+)
+async def test_a_reading_repeats_nothing_but_what_names_a_subject(
+    client: httpx.AsyncClient, trail: Trail, subject: str, recorded: str
+) -> None:
+    await client.get("/api/audit", params={"subject": subject})
+    found = (await client.get("/api/audit?type=audit.read")).json()["data"]
+    assert [record["subject"] for record in found] == [recorded]
+
+
+async def test_a_key_whose_value_is_its_own_id_is_named_in_the_trail_all_the_same(
+    client: httpx.AsyncClient, trail: Trail, internal_headers: dict[str, str]
+) -> None:
+    key = (await create(client, provider="CUSTOM")).json()
+    path = f"/api/api-keys/{key['id']}"
+    rotated = await client.post(f"{path}/rotate", json={"apiKey": key["id"]})
+    assert rotated.status_code == 200, rotated.text
+    for _ in range(2):
+        await client.get(f"{path}/decrypt", headers=internal_headers)
+    records = await trail("&type=key.reveal")
+    assert [record["subject"] for record in records] == [f"key:{key['id']}"] * 2
+
+
+@pytest.mark.parametrize(
     ("query", "field"),
     [
         ("cursor=x", "cursor"),

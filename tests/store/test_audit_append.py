@@ -179,7 +179,9 @@ async def test_what_looks_like_a_credential_is_not_written_down(database: Databa
     await empty_trail(database)
     bench = make_bench(database, redact=lambda text: text.replace("sk-leak", "[redacted]"))
     caller = Caller("user:sk-leak", "sk-leak", "sk-leak")
-    await bench.trail.record(AuditEvent(type="x.y", reason="sk-leak", caller=caller))
+    await bench.trail.record(
+        AuditEvent(type="x.y", subject="user:sk-leak", reason="sk-leak", caller=caller)
+    )
     (record,) = await bench.records()
     assert "sk-leak" not in chain.line(record).decode()
 

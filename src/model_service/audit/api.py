@@ -1,6 +1,7 @@
 """The routes of the audit trail. Reading it is recorded in it."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -17,6 +18,9 @@ from model_service.kernel.errors import FieldFault, InvalidInput
 
 #: Largest value of PostgreSQL's `bigint`, the column type of record numbers.
 MAX_SEQ = 2**63 - 1
+#: What a subject looks like. Anything else that is looked for is a caller's wording, and the
+#: record of the reading does not repeat it.
+_SUBJECT: Final = re.compile(r"[a-z][a-z-]{0,31}:[A-Za-z0-9_-]{1,64}")
 
 
 class PageOfRecords(CursorQuery):
@@ -89,7 +93,9 @@ def router(store: SqlAuditStore, trail: AuditTrail) -> APIRouter:
     async def page(wanted: RecordFilter, limit: int) -> RecordPage:
         found = await store.list(wanted, limit + 1)
         # Recorded before anything is given, and after reading, so that no page shows itself.
-        await trail.record(AuditEvent(type="audit.read", subject=wanted.subject or "audit"))
+        looked_for = _SUBJECT.fullmatch(wanted.subject or "")
+        subject = looked_for.group() if looked_for else "audit"
+        await trail.record(AuditEvent(type="audit.read", subject=subject))
         return page_of(found, limit, RecordView.of, lambda record: record.seq)
 
     @routes.get(

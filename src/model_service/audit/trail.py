@@ -37,6 +37,12 @@ _OUR_REQUEST_ID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 
+#: What this service names by an id it made: no credential, though somebody may store the very
+#: id as a key's value to have it masked from then on. Users' ids are others' wording.
+_OUR_ID: Final = re.compile(
+    r"(?!user:)[a-z-]{1,32}:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+
 Pending = tuple[Entry, bytes]
 """What is to be recorded, with its canonical form: made before any lock is held."""
 
@@ -64,7 +70,7 @@ class Trail:
         redact: Callable[[str], str],
         instance: str,
     ) -> None:
-        """`redact` takes credentials out of what callers can word: request id, user, reason."""
+        """`redact` takes credentials out of what callers can word: ids, subject, reason."""
         self._database = database
         self._keys = keys
         self._clock = clock
@@ -155,7 +161,7 @@ class Trail:
             event.phase.value,
             known(caller.actor),
             caller.on_behalf_of and known(caller.on_behalf_of),
-            event.subject and storable(event.subject),
+            event.subject and self._subject(event.subject),
             event.provider,
             event.purpose,
             caller.request_id and self._request_id(caller.request_id),
@@ -166,6 +172,9 @@ class Trail:
             event.term,
             self._instance,
         )
+
+    def _subject(self, text: str) -> str:
+        return text if _OUR_ID.fullmatch(text) else self._known_clean(text)
 
     def _request_id(self, text: str) -> str:
         if _OUR_REQUEST_ID.fullmatch(text):
