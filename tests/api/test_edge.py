@@ -158,12 +158,22 @@ def development(service: Service) -> Edge:
         ("localhost:3004", {}, "127.0.0.1", 200),
         ("127.0.0.1:3004", {}, "127.0.0.1", 200),
         ("[::1]:3004", {}, "::1", 200),
-        ("localhost:3004", {"origin": "http://localhost:5173"}, "127.0.0.1", 200),
+        ("localhost:3004", {"origin": "http://localhost:3004"}, "127.0.0.1", 200),
+        ("localhost:3004", {"origin": "https://LOCALHOST:3004"}, "127.0.0.1", 200),
+        ("[::1]:3004", {"origin": "http://[::1]:3004"}, "::1", 200),
+        ("localhost:3004", {"origin": "http://localhost:8000"}, "127.0.0.1", 403),
+        ("localhost:3004", {"origin": "http://localhost"}, "127.0.0.1", 403),
+        ("localhost:3004", {"origin": "http://127.0.0.1:3004"}, "127.0.0.1", 403),
+        ("localhost:3004", {"origin": "localhost:3004"}, "127.0.0.1", 403),
+        ("localhost:3004", {"origin": "http://localhost:3004/"}, "127.0.0.1", 403),
+        ("localhost:3004", {"origin": ""}, "127.0.0.1", 403),
         ("localhost:3004", {"origin": "https://evil.example"}, "127.0.0.1", 403),
         ("localhost:3004", {"origin": "http://localhost.evil.example"}, "127.0.0.1", 403),
         ("localhost:3004", {"origin": "null"}, "127.0.0.1", 403),
         ("localhost:3004", {"sec-fetch-site": "cross-site"}, "127.0.0.1", 403),
+        ("localhost:3004", {"sec-fetch-site": "same-site"}, "127.0.0.1", 403),
         ("localhost:3004", {"sec-fetch-site": "same-origin"}, "127.0.0.1", 200),
+        ("localhost:3004", {"sec-fetch-site": "none"}, "127.0.0.1", 200),
         ("evil.example", {}, "127.0.0.1", 403),
         ("127.0.0.1.evil.example:3004", {}, "127.0.0.1", 403),
         ("localhost:3004", {}, "192.0.2.7", 401),
@@ -177,4 +187,31 @@ async def test_development_lets_loopback_in_and_web_pages_out(
     transport = httpx.ASGITransport(development, client=(client_address, 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/api/models", headers={"host": host, **headers})
+    assert answer.status_code == status, answer.text
+
+
+NAVIGATION = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/api/docs", NAVIGATION, 200),
+        ("GET", "/api/docs", NAVIGATION | {"sec-fetch-dest": "document"}, 200),
+        ("GET", "/api/docs", NAVIGATION | {"sec-fetch-site": "same-site"}, 200),
+        ("GET", "/api/docs", NAVIGATION | {"sec-fetch-site": "none"}, 200),
+        ("GET", "/api/docs", NAVIGATION | {"sec-fetch-dest": "iframe"}, 403),
+        ("GET", "/api/docs", NAVIGATION | {"sec-fetch-mode": "no-cors"}, 403),
+        ("GET", "/api/docs", NAVIGATION | {"origin": "http://localhost:8000"}, 403),
+        ("GET", "/api/docs", NAVIGATION | {"origin": "http://localhost:3004"}, 403),
+        ("GET", "/api/models", NAVIGATION, 403),
+        ("POST", "/api/docs", NAVIGATION, 403),
+    ],
+)
+async def test_in_development_a_link_elsewhere_leads_to_the_documentation_alone(
+    development: Edge, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    transport = httpx.ASGITransport(development, client=("127.0.0.1", 50_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.request(method, path, headers={"host": "localhost:3004", **headers})
     assert answer.status_code == status, answer.text

@@ -23,7 +23,10 @@ _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 _LOOPBACK_HOST = re.compile(
     r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE
 )
-_LOOPBACK_ORIGIN = re.compile(rf"https?://{_LOOPBACK_HOST.pattern}", re.IGNORECASE)
+_ORIGIN_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+#: Where a link on another site may lead: a page that shows nothing of whoever opens it.
+_DOCUMENTATION = "/api/docs"
+_OTHER_SITE = "Pages of other sites may not use this service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +34,23 @@ class BrowserGuard:
     """Keeps web pages off a development server, where a loopback caller needs no credential.
 
     A page of another site can make the browser send requests to loopback; they carry that
-    site's `Origin`, or (DNS rebinding) its name as `Host`, or `Sec-Fetch-Site: cross-site`.
+    site's `Origin`, or (DNS rebinding) its name as `Host`, or `Sec-Fetch-Site`. What another
+    program serves on loopback is another site too: only the port tells them apart.
     """
 
     extra_hosts: Sequence[str] = field(default=())
 
     def refuses(self, scope: Scope) -> str | None:
         """Why a request is not let through; None when it is."""
-        for name, raw in scope["headers"]:
-            value = raw.decode("latin-1")
-            if name == b"host":
-                if not _LOOPBACK_HOST.fullmatch(value) and value not in self.extra_hosts:
-                    return "This Host is not served in development mode"
-            elif name == b"origin":
-                if not _LOOPBACK_ORIGIN.fullmatch(value):
-                    return "Pages of other sites may not use this service"
-            elif name == b"sec-fetch-site" and value == "cross-site":
-                return "Pages of other sites may not use this service"
+        hosts = _values(scope, b"host")
+        if not all(_LOOPBACK_HOST.fullmatch(host) or host in self.extra_hosts for host in hosts):
+            return "This Host is not served in development mode"
+        origins = _values(scope, b"origin")
+        if not all(_is_of(origin, hosts) for origin in origins):
+            return _OTHER_SITE
+        is_elsewhere = {"cross-site", "same-site"}.intersection(_values(scope, b"sec-fetch-site"))
+        if is_elsewhere and (origins or not _opens_documentation(scope)):
+            return _OTHER_SITE
         return None
 
 
@@ -178,6 +181,27 @@ class _Exchange:
             where=_where(error),
             request_id=self.request_id,
         )
+
+
+def _values(scope: Scope, wanted: bytes) -> list[str]:
+    return [raw.decode("latin-1") for name, raw in scope["headers"] if name == wanted]
+
+
+def _is_of(origin: str, hosts: Sequence[str]) -> bool:
+    """Whether an origin is that of the very host the request is for, whatever the scheme."""
+    scheme = _ORIGIN_SCHEME.match(origin)
+    name = origin[scheme.end() :].lower() if scheme else None
+    return bool(hosts) and all(name == host.lower() for host in hosts)
+
+
+def _opens_documentation(scope: Scope) -> bool:
+    """Whether somebody followed a link to the documentation, in a tab of its own."""
+    return (
+        scope["method"] == "GET"
+        and scope["path"] == _DOCUMENTATION
+        and _values(scope, b"sec-fetch-mode") == ["navigate"]
+        and _values(scope, b"sec-fetch-dest") in ([], ["document"])
+    )
 
 
 def _request_id(scope: Scope) -> str:
