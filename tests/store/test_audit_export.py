@@ -36,7 +36,8 @@ async def bench(database: Database) -> Bench:
 
 
 def alone(export: bytes, kept: bytes = b"") -> tuple[int, int]:
-    found = verify_alone(export.splitlines(keepends=True), KEYS.public, kept.splitlines())
+    earlier = kept.splitlines() if kept else None
+    found = verify_alone(export.splitlines(keepends=True), KEYS.public, earlier)
     return found.first_seq, found.seq
 
 
@@ -116,3 +117,5 @@ async def test_the_verifier_needs_one_file_an_export_and_the_public_key(
     assert (status, said.startswith("WRONG: record 1: ")) == (2, True)
     assert run("export.jsonl", "standalone.py")[0] == 1
     assert run("nowhere.jsonl", "public.pem")[0] == 1
+    status, said = run("cut.jsonl", "public.pem", "--checkpoint", "public.pem")
+    assert (status, said) == (1, "what was kept earlier holds no checkpoint\n")

@@ -177,6 +177,15 @@ async def test_a_checkpoint_of_what_was_pruned_is_still_compared(bench: Bench) -
     assert broken.value.seq == 10
 
 
+async def test_a_checkpoint_of_what_was_pruned_must_be_there(bench: Bench) -> None:
+    kept = await export(bench)
+    await bench.ledger.prune(START + HOUR * 1.5, kept)
+    await bench.execute("DELETE FROM audit_checkpoints WHERE seq = 10")
+    with pytest.raises(AuditBroken, match="the checkpoint is missing") as broken:
+        await bench.ledger.verify(trusted(b"".join(kept[:11])))
+    assert broken.value.seq == 10
+
+
 async def test_what_was_pruned_is_missing_from_no_export(bench: Bench) -> None:
     first = await export(bench)
     await bench.ledger.prune(START + HOUR * 1.5, first)

@@ -100,7 +100,9 @@ def require_same(stored: SignedCheckpoint | None, trusted: Checkpoint) -> None:
     """Compare what is stored with what was kept elsewhere about the same record.
 
     Raises:
-        AuditBroken: they differ.
+        AuditBroken: they differ, or nothing is stored: what is signed stays when records go.
     """
-    if stored is not None and stored.checkpoint.hash != trusted.hash:
+    if stored is None:
+        raise AuditBroken(trusted.seq, "the checkpoint is missing")
+    if stored.checkpoint.hash != trusted.hash:
         raise AuditBroken(trusted.seq, "the trail is another one than the checkpoint given")

@@ -9,14 +9,16 @@ described in docs/audit-trail.md. This file imports nothing of the service, and 
 export of any length in the same memory.
 
 Exit status: 0 when everything is right, 2 when something is not (with the number of the first
-record that is wrong, or of the first of the segment that it is in), 1 for wrong usage.
+record that is wrong, or of the first of the segment that it is in), 1 when it could not be
+checked: a file that cannot be read, or checkpoints none of which concerns the export.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -39,13 +41,18 @@ class Wrong(Exception):
         self.seq = seq
 
 
+class NothingCompared(ValueError):
+    """Checkpoints were given to compare the export with, and none of them concerns it."""
+
+
 class Verifier:
     """Takes the lines of an export in their order."""
 
-    def __init__(self, public_key: Ed25519PublicKey, kept: Sequence[dict[str, Any]] = ()) -> None:
-        """`kept` are checkpoints from an earlier export, their signatures checked."""
+    def __init__(self, public_key: Ed25519PublicKey, kept: Mapping[int, str] | None = None) -> None:
+        """`kept` are the hashes that checkpoints of an earlier export name, by their numbers."""
         self._public_key = public_key
-        self._kept = {checkpoint["seq"]: checkpoint["hash"] for checkpoint in kept}
+        self._kept = kept
+        self.compared = 0
         self._digest = hashlib.sha256()
         self._segment_start = 1
         self._is_first_line = True
@@ -66,23 +73,32 @@ class Verifier:
         else:
             self._take_record(content, line)
         self._is_first_line = False
-        expected = self._kept.get(self.seq)
-        if expected is not None and expected != self.hash:
-            raise Wrong(self.seq, "the trail is another one than the checkpoint kept earlier")
+        if self._kept is not None and self.seq in self._kept:
+            self.compared += 1
+            if self._kept[self.seq] != self.hash:
+                raise Wrong(self.seq, "the trail is another one than the checkpoint kept earlier")
 
     def finish(self) -> None:
         """The export ends here.
 
         Raises:
             Wrong: there should be more.
+            NothingCompared: checkpoints were kept, but none of a record that is here.
         """
         if self.seq >= self._segment_start:
             raise Wrong(self._segment_start, "no checkpoint covers the records from here on")
         if self._is_first_line or self.checkpoints == 0:
             raise Wrong(self.seq + 1, "the export holds no records")
+        if self._kept is None:
+            return
         latest = max(self._kept, default=0)
         if latest > self.seq:
             raise Wrong(self.seq + 1, f"missing; a checkpoint kept earlier goes up to {latest}")
+        if self.compared == 0:
+            raise NothingCompared(
+                f"nothing was compared: the export begins with record {self.first_seq}, and what"
+                f" was kept earlier has no checkpoint from {self.first_seq - 1} on"
+            )
 
     def require_signed(self, content: dict[str, Any]) -> dict[str, Any]:
         """What a line with a signature says.
@@ -147,20 +163,30 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def verify(
-    lines: Iterable[bytes], public_key: Ed25519PublicKey, kept: Iterable[bytes] = ()
+    lines: Iterable[bytes], public_key: Ed25519PublicKey, kept: Iterable[bytes] | None = None
 ) -> Verifier:
     """Check an export; `kept` are lines of an earlier one, of which the checkpoints count.
 
     Raises:
         Wrong: something is not as it was written.
+        NothingCompared: `kept` holds no checkpoint of a record in the export.
     """
-    opener = Verifier(public_key)
-    contents = (json.loads(line) for line in kept if line.startswith(b'{"signed":'))
-    verifier = Verifier(public_key, [opener.require_signed(content) for content in contents])
+    verifier = Verifier(public_key, None if kept is None else _hashes(kept, Verifier(public_key)))
     for line in lines:
         verifier.take(line)
     verifier.finish()
     return verifier
+
+
+def _hashes(kept: Iterable[bytes], opener: Verifier) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for line in kept:
+        if line.startswith(b'{"signed":'):
+            signed = opener.require_signed(json.loads(line))
+            found[signed["seq"]] = signed["hash"]
+    if not found:
+        raise NothingCompared("what was kept earlier holds no checkpoint")
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -174,9 +200,10 @@ def main(arguments: Sequence[str]) -> int:
         public_key = load_pem_public_key(options.public_key.read_bytes())
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("the public key is not an Ed25519 key")
-        kept = options.checkpoint.read_bytes().splitlines() if options.checkpoint else []
-        with options.export.open("rb") as lines:
-            found = verify(read_lines(lines), public_key, kept)
+        with ExitStack() as files:
+            export = files.enter_context(options.export.open("rb"))
+            kept = options.checkpoint and files.enter_context(options.checkpoint.open("rb"))
+            found = verify(read_lines(export), public_key, kept and read_lines(kept))
     except Wrong as wrong:
         sys.stdout.write(f"WRONG: {wrong}\n")
         return 2

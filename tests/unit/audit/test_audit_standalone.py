@@ -15,7 +15,7 @@ from model_service.audit import signing
 from model_service.audit.domain import GENESIS, Head, SealKind
 from model_service.audit.segment import Segment
 from model_service.audit.signing import AuditKeys
-from model_service.audit.standalone import Verifier, Wrong, verify
+from model_service.audit.standalone import NothingCompared, Verifier, Wrong, verify
 from model_service.kernel.secret import Secret
 from tests.audit_trails import CHAIN_KEY, SIGNING_KEY, START, entry, linked
 
@@ -38,7 +38,7 @@ def exported(*sizes: int, start: Head = GENESIS, keys: AuditKeys = KEYS) -> list
 
 
 def check(lines: list[bytes], kept: list[bytes] | None = None) -> Verifier:
-    return verify(lines, KEYS.public, kept or [])
+    return verify(lines, KEYS.public, kept)
 
 
 def altered(line: bytes, **fields: Any) -> bytes:
@@ -122,6 +122,30 @@ def altered_trail() -> list[bytes]:
     entries = [entry(n, actor="somebody else") for n in range(1, 4)]
     lines = [segment.take(record) for record in linked(entries)]
     return [*lines, signing.line(KEYS.sign(segment.checkpoint(NOW)))]
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (lambda x: [], "holds no checkpoint"),
+        (lambda x: x[:3], "holds no checkpoint"),
+        (lambda x: x[:4], "begins with record 6, .* no checkpoint from 5 on"),
+    ],
+    ids=["empty", "only records", "only checkpoints before the export"],
+)
+def test_where_nothing_could_be_compared_the_answer_is_not_right(
+    kept: Callable[[list[bytes]], list[bytes]], said: str
+) -> None:
+    whole = exported(3, 2, 4)
+    with pytest.raises(NothingCompared, match=said):
+        check(whole[6:], kept=kept(whole))
+
+
+def test_the_checkpoint_that_an_export_begins_behind_is_compared() -> None:
+    whole = exported(3, 2, 4)
+    assert check(whole[6:], kept=whole[:7]).compared == 1
+    with pytest.raises(Wrong, match="another one"):
+        check(whole[3:], kept=altered_trail()[-1:])
 
 
 def test_a_kept_checkpoint_of_a_stranger_is_refused() -> None:
