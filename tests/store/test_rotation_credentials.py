@@ -1,12 +1,14 @@
 """Administrative credentials: checked, sealed, bound to their origin, and never had back."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from model_service.db.tables import provider_admin_credentials
 from model_service.db.uow import Database
@@ -21,10 +23,13 @@ from model_service.kernel.errors import (
 )
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider, uuid7
+from model_service.keys.admin_credentials import AdminCredential
 from model_service.keys.automatic_rotation import Point
+from model_service.keys.issue_store import Issue, SqlIssueStore
+from model_service.keys.rotation_domain import IssueState
 from model_service.sandbox import Behaviour, Sandbox
 from model_service.vault.keyring import Keyring
-from tests.rotation import Bench, keyring_of
+from tests.rotation import START, Bench, keyring_of
 from tests.rotation_sandbox import CREDENTIALS, automatic_key, bench_on, credential, work
 
 NEW = CREDENTIALS[Provider.OPENAI]
@@ -173,3 +178,63 @@ async def test_a_credential_at_work_cannot_be_forgotten(bench: Bench, sandbox: S
     assert len(await bench.credentials.list()) == 1
     with pytest.raises(NotFound):
         await bench.credentials.delete(uuid7())
+
+
+async def test_a_credential_that_a_rotation_begins_with_cannot_be_forgotten_meanwhile(
+    bench: Bench, database: Database
+) -> None:
+    stored = await credential(bench, Provider.OPENAI)
+    async with database.transaction():
+        await bench.credentials.find(Provider.OPENAI, None, hold=True)
+        # In a context of its own, for it is another request's.
+        deletion = asyncio.create_task(bench.credentials.delete(stored.id), context=Context())
+        await asyncio.create_task(waiting_for_a_lock(database), context=Context())
+        await SqlIssueStore(database, bench.clock).add(begun_with(stored))
+    with pytest.raises(Conflict):
+        await deletion
+    assert await bench.credentials.list() == [stored]
+
+
+async def test_the_next_newest_is_found_when_the_newest_is_deleted_just_then(
+    bench: Bench, database: Database
+) -> None:
+    older = await credential(bench, Provider.OPENAI)
+    bench.clock.advance(minutes=1)
+    newer = await credential(bench, Provider.OPENAI)
+    async with database.transaction():
+        await bench.credentials.delete(newer.id)
+        finding = asyncio.create_task(
+            bench.credentials.find(Provider.OPENAI, None, hold=True), context=Context()
+        )
+        await asyncio.create_task(waiting_for_a_lock(database), context=Context())
+    found, _ = await finding
+    assert found == older
+
+
+async def waiting_for_a_lock(database: Database) -> None:
+    """Until somebody waits for a lock that another transaction holds."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    # Each look in a transaction of its own: within one, the view stays as it was first seen.
+    async with asyncio.timeout(10):
+        while True:
+            async with database.single() as connection:
+                if await connection.scalar(query):
+                    return
+
+
+def begun_with(stored: AdminCredential) -> Issue:
+    return Issue(
+        id=uuid7(),
+        key_id=uuid7(),
+        rotation_id=uuid7(),
+        version=2,
+        provider=stored.provider,
+        credential_id=stored.id,
+        target="proj_sandbox",
+        state=IssueState.REQUESTED,
+        claimed_until=START,
+        created_at=START,
+    )

@@ -69,9 +69,12 @@ class AdminCredentialStore(Protocol):
         ...
 
     async def find(
-        self, provider: Provider, credential_id: UUID | None
+        self, provider: Provider, credential_id: UUID | None, *, hold: bool = False
     ) -> tuple[AdminCredential, str] | None:
-        """The one named, if it is the provider's, with its sealed text; None: the newest one."""
+        """The one named, if it is the provider's, with its sealed text; None: the newest one.
+
+        With `hold` it stays until the current transaction ends.
+        """
         ...
 
     async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:
@@ -168,16 +171,18 @@ class AdminCredentials:
             await self._record("credential.delete", deleted)
 
     async def find(
-        self, provider: Provider, credential_id: UUID | None
+        self, provider: Provider, credential_id: UUID | None, *, hold: bool = False
     ) -> tuple[AdminCredential, Secret[str]]:
         """The credential named, or the provider's newest, opened.
+
+        With `hold` it cannot be deleted before the current transaction ends.
 
         Raises:
             NotFound: there is none.
             AdministrationRefused: it was stored for another origin.
             IntegrityFailure: it does not open.
         """
-        found = await self._store.find(provider, credential_id)
+        found = await self._store.find(provider, credential_id, hold=hold)
         if found is None:
             raise NotFound(f"There is no administrative credential for provider '{provider}'")
         credential, sealed = found

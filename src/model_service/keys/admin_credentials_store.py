@@ -42,9 +42,13 @@ class SqlAdminCredentialStore:
             return [_credential(row) for row in await connection.execute(query)]
 
     async def find(
-        self, provider: Provider, credential_id: UUID | None
+        self, provider: Provider, credential_id: UUID | None, *, hold: bool = False
     ) -> tuple[AdminCredential, str] | None:
-        """The one named, if it is the provider's, with its sealed text; None: the newest one."""
+        """The one named, if it is the provider's, with its sealed text; None: the newest one.
+
+        With `hold` it stays until the current transaction ends. Of one that is being deleted
+        the end is waited for; then it is looked for anew.
+        """
         query = (
             select(provider_admin_credentials)
             .where(_c.provider == provider.value)
@@ -53,8 +57,13 @@ class SqlAdminCredentialStore:
         )
         if credential_id is not None:
             query = query.where(_c.id == credential_id)
+        if hold:
+            query = query.with_for_update(read=True, key_share=True)
         async with self._db.single() as connection:
             row = (await connection.execute(query)).first()
+            if row is None and hold:
+                # The newest one went just now: a lock that was waited for skips to no other.
+                row = (await connection.execute(query)).first()
         return (_credential(row), row.sealed) if row else None
 
     async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:

@@ -156,7 +156,7 @@ class AutomaticRotation:
     async def _plan(self, key: ProviderKey, policy: Policy) -> tuple[Issue, Order]:
         """What to ask for, and with which credential. Raises AdministrationRefused, NotFound."""
         p, now = self._p, self._p.clock.now()
-        credential, secret = await p.credentials.find(key.provider, policy.credential_id)
+        credential, secret = await p.credentials.find(key.provider, policy.credential_id, hold=True)
         administration = p.credentials.administration(key.provider)
         target = administration.target(credential.settings, policy.target, key.endpoint)
         shared = administration.shared_endpoints(key.endpoint)
