@@ -1,6 +1,6 @@
 """Taking back what providers gave out: until it is done, and never what is in use again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +12,8 @@ from model_service.kernel.administration import IssuedKey, KeyAdministration, Or
 from model_service.kernel.errors import ProviderUnreachable
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
+from model_service.keys.rotation import Wish
+from model_service.keys.rotation_domain import Mode
 from model_service.sandbox import Sandbox
 from model_service.vault.keyring import Keyring
 from tests.rotation import Bench, keyring_of
@@ -172,6 +174,50 @@ async def test_what_is_made_after_the_answer_failed_is_found_all_the_same(
     bench.administrations = known
     bench.build()
     bench.clock.advance(minutes=10)
+    await work(bench)
+    assert sandbox.openai_admin.accounts == {}
+    await unchanged(bench, key)
+
+
+class Overtaken:
+    """An administration API so slow that another process gives up what this one asked for."""
+
+    def __init__(self, api: KeyAdministration, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._api = api
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._api, name)
+
+    async def issue(self, order: Order, current: Secret[str]) -> IssuedKey:
+        await self._meanwhile()
+        return await self._api.issue(order, current)
+
+    async def withdraw(self, order: Order, reference: str | None, value: object) -> None:
+        raise ProviderUnreachable
+
+
+async def test_what_came_too_late_and_could_not_be_taken_back_is_taken_back_later(
+    bench: Bench, sandbox: Sandbox, database: Database, keyring: Keyring
+) -> None:
+    key = await automatic_key(bench, sandbox, Provider.OPENAI)
+    known, gate = bench.administrations, bench.gate
+    bench.clock.advance(days=30)
+
+    async def take_over() -> None:
+        bench.clock.advance(minutes=6)
+        other = Bench(database, keyring, clock=bench.clock, gate=gate, administrations=known)
+        await other.service.put_policy(key.id, Wish(mode=Mode.REMIND))
+        await work(other)
+        await work(other)
+
+    overtaken = Overtaken(known[Provider.OPENAI], take_over)
+    bench.administrations = {Provider.OPENAI: overtaken}  # type: ignore[dict-item]
+    bench.build()
+    await bench.parts.automatic.step()
+    assert len(sandbox.openai_admin.accounts) == 1
+    bench.administrations = known
+    bench.build()
     await work(bench)
     assert sandbox.openai_admin.accounts == {}
     await unchanged(bench, key)

@@ -63,6 +63,8 @@ AGAIN: Final = timedelta(minutes=1)
 RETRY: Final = timedelta(hours=1)
 #: Rotations begun or resumed in one step: a bound, so that a step ends.
 MOST: Final = 50
+#: Of what was made and came too late to be a version of its key.
+NO_VERSION: Final = 0
 
 
 class Point(StrEnum):
@@ -199,8 +201,7 @@ class AutomaticRotation:
             return
         kept = await self._keep(issue, issued)
         if kept is None:
-            # Another process has taken over and does not know of it.
-            await administration.withdraw(order, issued.reference, issued.value)
+            await self._undo(issue, order, issued)
             return
         p.at(Point.STORED)
         if kept.state is IssueState.ISSUED:
@@ -231,6 +232,35 @@ class AutomaticRotation:
             if key is not None and fits:
                 await p.store.keep_pending(p.exchange.sealed_next(key, issued.value))
         return replace(issue, state=to, reference=issued.reference, former=issued.former)
+
+    async def _undo(self, issue: Issue, order: Order, issued: IssuedKey) -> None:
+        """Take back what came too late: another process has taken over and does not know of it.
+
+        It is written down first, so that it is found when this fails.
+        """
+        p, now = self._p, self._p.clock.now()
+        late = replace(
+            issue,
+            id=uuid7(),
+            version=NO_VERSION,
+            state=IssueState.WITHDRAWING,
+            reference=issued.reference,
+            claimed_until=now + LEASE,
+            created_at=now,
+        )
+        await p.issues.add(late)
+        try:
+            administration = p.credentials.administration(issue.provider)
+            await administration.withdraw(order, issued.reference, issued.value)
+        except (AdministrationRefused, ProviderUnreachable) as error:
+            log.warning(
+                "a value that came too late could not be taken back",
+                key_id=str(issue.key_id),
+                reason=error.message,
+            )
+            await p.issues.advance(late, IssueState.WITHDRAWING, claimed_until=now)
+            return
+        await p.issues.remove(late)
 
     async def _confirm(self, issue: Issue, key: ProviderKey) -> None:
         """Ask the provider about the new value and, when it takes it, put it in use."""
