@@ -148,6 +148,22 @@ async def test_models_and_the_keys_that_go_with_them_are_recorded(
     assert {r["subject"] for r in await trail() if r["type"][:5] == "model"} == {f"model:{model}"}
 
 
+async def test_a_model_that_steps_down_for_another_default_is_on_record(
+    client: httpx.AsyncClient, trail: Trail
+) -> None:
+    body = {"provider": "OPENAI", "modelId": "m", "isDefault": True}
+    first = (await client.post("/api/models", json={"name": "first", **body})).json()["id"]
+    second = (await client.post("/api/models", json={"name": "second", **body})).json()["id"]
+    await client.put(f"/api/models/{first}", json={"isDefault": True})
+    assert [(r["type"], r["subject"]) for r in await trail()] == [
+        ("model.create", f"model:{first}"),
+        ("model.update", f"model:{first}"),
+        ("model.create", f"model:{second}"),
+        ("model.update", f"model:{second}"),
+        ("model.update", f"model:{first}"),
+    ]
+
+
 async def test_a_key_that_its_provider_does_not_take_is_recorded_and_not_stored(
     client: httpx.AsyncClient, trail: Trail, sandbox: Sandbox
 ) -> None:

@@ -169,3 +169,19 @@ async def test_every_permission_can_be_granted(
     wanted = {"role": "service", "scopes": {"routes": [permission.value]}}
     answer = await client.post(PATH, json=wanted)
     assert answer.json()["scopes"] == {"models": None, "routes": [permission.value]}
+
+
+async def test_a_token_limited_to_models_is_offered_what_is_behind_these_alone(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient
+) -> None:
+    await stored(client)
+    path = "/api/models/providers/OPENAI/available-models?userId=owner"
+    everything = [offer["id"] for offer in (await client.get(path)).json()]
+    model = {"name": "granted", "provider": "OPENAI", "modelId": everything[0]}
+    await client.post("/api/models", json=model)
+    limited = await token(
+        client, role="user", userId="owner", scopes={"models": ["granted", "unknown"]}
+    )
+    offered = (await anonymous.get(path, headers=limited)).json()
+    assert [offer["id"] for offer in offered] == everything[:1]
+    assert len(everything) > 1

@@ -120,7 +120,7 @@ def _add_provider_routes(routes: APIRouter, models: ModelService) -> None:
         # OLLAMA asks for no key, so a service need not say whose it would be.
         keyless = provider is Provider.OLLAMA and query.user_id is None
         user_id = None if keyless else whose(asker, query.user_id)
-        offered = await models.available(provider, user_id)
+        offered = await models.available(provider, user_id, asker.scopes.models)
         return [AvailableView.of(model) for model in offered]
 
 

@@ -234,6 +234,10 @@ class ModelStore(Protocol):
         """
         ...
 
+    async def step_down(self, keep: UUID, now: datetime) -> list[Model]:
+        """Have no other model than `keep` be the default; gives which was. Before a claim to it."""
+        ...
+
     async def delete(self, model_id: UUID) -> bool:
         """Remove a model; False when there was none."""
         ...

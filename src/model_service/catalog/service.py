@@ -91,6 +91,8 @@ class ModelService:
         new = await self._described_by_book(new)
         model = Model.register(new, id=self._new_id(), now=self._clock.now())
         async with self._transactions.transaction():
+            if model.is_default:
+                await self._step_down(model.id)
             stored = await self._store.add(model)
             await self._trail.record(_event("model.create", stored))
         log.info("model created", model_id=str(stored.id), provider=stored.provider.value)
@@ -184,6 +186,8 @@ class ModelService:
             return await self.get(model_id)
         await self._book.load()
         async with self._transactions.transaction():
+            if changes.is_default:
+                await self._step_down(model_id)
             changed = await self._store.update(
                 model_id,
                 lambda stored: self._completed(changes, stored),
@@ -210,10 +214,13 @@ class ModelService:
             await self._trail.record(_event("model.delete", model))
         log.info("model deleted", model_id=str(model_id))
 
-    async def available(self, provider: Provider, user_id: str | None) -> Listing:
+    async def available(
+        self, provider: Provider, user_id: str | None, names: frozenset[str] | None = None
+    ) -> Listing:
         """What the provider offers to the user's key, by name; at most five minutes old.
 
-        By a grant that is limited to models the user sees what is behind these alone. When the
+        By a grant that is limited to models, or by a token that is (`names`; None: it is not),
+        only what is behind these is seen. When the
         provider refuses the key's value, the one before it is tried once, within its grace.
 
         Raises:
@@ -224,9 +231,10 @@ class ModelService:
             ProviderUnreachable: the provider could not be asked.
         """
         if provider is Provider.OLLAMA:
-            return await self._listings.answer(
+            listing = await self._listings.answer(
                 Question(provider), lambda: self._ask(provider, None, None)
             )
+            return await self._behind(provider, names, listing)
         if user_id is None:
             raise InvalidInput(errors=[FieldFault("userId", "is required for this provider")])
         key = await self._keys.find_to_use(user_id, provider)
@@ -236,15 +244,28 @@ class ModelService:
             Question(provider, key.id, key.key_version, key.is_valid),
             lambda: self._ask_with(provider, key),
         )
-        if key.models is None:
-            return listing
-        wanted = ModelFilter(provider=provider, names=frozenset(key.models))
-        granted = {model.model_id for model in await self.list_all(wanted)}
-        return tuple(model for model in listing if model.offered.id in granted)
+        if key.models is not None:
+            names = frozenset(key.models) if names is None else names & frozenset(key.models)
+        return await self._behind(provider, names, listing)
 
     async def close(self) -> None:
         """Give up what is under way."""
         await self._listings.close()
+
+    async def _behind(
+        self, provider: Provider, names: frozenset[str] | None, listing: Listing
+    ) -> Listing:
+        """Those of the provider's models that are behind the models of those names; None: all."""
+        if names is None:
+            return listing
+        named = await self.list_all(ModelFilter(provider=provider, names=names))
+        ids = {model.model_id for model in named}
+        return tuple(model for model in listing if model.offered.id in ids)
+
+    async def _step_down(self, keep: UUID) -> None:
+        """Have the default of before step down, on record, for another is to be it."""
+        for model in await self._store.step_down(keep, self._clock.now()):
+            await self._trail.record(_event("model.update", model, reason="is_default"))
 
     async def _described_by_book(self, new: AnyModel) -> AnyModel:
         """The checked model, with what is publicly known of it where nothing was given."""

@@ -140,6 +140,12 @@ class SqlModelStore:
                 await _clear_default(connection, model_id, now)
             return await _change(connection, model_id, changes, now)
 
+    async def step_down(self, keep: UUID, now: datetime) -> list[Model]:
+        """Have no other model be the default, until the transaction ends; gives which was."""
+        async with self._db.transaction() as connection:
+            await _take_default_turn(connection)
+            return await _clear_default(connection, keep, now)
+
     async def delete(self, model_id: UUID) -> bool:
         """Remove a model."""
         async with self._db.single() as connection:
@@ -156,10 +162,14 @@ async def _take_default_turn(connection: AsyncConnection) -> None:
     await take(connection, Lock.DEFAULT_MODEL)
 
 
-async def _clear_default(connection: AsyncConnection, keep: UUID, now: datetime) -> None:
-    await connection.execute(
-        update(models).where(_m.is_default, _m.id != keep).values(is_default=False, updated_at=now)
+async def _clear_default(connection: AsyncConnection, keep: UUID, now: datetime) -> list[Model]:
+    query = (
+        update(models)
+        .where(_m.is_default, _m.id != keep)
+        .values(is_default=False, updated_at=now)
+        .returning(models)
     )
+    return [_model(row) for row in await connection.execute(query)]
 
 
 async def _change(
