@@ -32,6 +32,8 @@ from model_service.keys.domain import KeyStore, SealedKey, Use, audit_subject
 MAX_BATCH: Final = 128
 #: Most reveals that wait for their batch: seconds of work. More are told to come back.
 MOST_WAITING: Final = 4096
+#: Times that a key is read which somebody changes between reading and counting.
+LOOKS: Final = 3
 #: Seconds that a batch may take, should somebody hold the lock on one of its rows.
 BATCH_SECONDS: Final = 4.0
 #: Seconds after which a caller is told to come back, wherever in the queue it is.
@@ -56,6 +58,14 @@ class _Request(NamedTuple):
     purpose: Purpose
     caller: Caller
     answer: asyncio.Future[Secret[str]]
+
+
+class _Changed(Exception):
+    """Keys are no longer as they were read; nothing was counted or recorded."""
+
+    def __init__(self, keys: Sequence[UUID]) -> None:
+        super().__init__(keys)
+        self.keys = keys
 
 
 class RevealDesk:
@@ -133,16 +143,22 @@ class RevealDesk:
     async def _reveal_all(self, requests: Sequence[_Request]) -> Mapping[UUID, Outcome]:
         wanted = Counter(request.key_id for request in requests)
         found, outcomes = await self._look(wanted)
-        async with self._transactions.transaction():
-            missed = await self._count(wanted, found, outcomes)
-            if missed:
-                # Changed since they were read: what holds is what is there now.
-                again, changed = await self._look(missed)
-                still_missed = await self._count(wanted, again, changed)
-                changed |= dict.fromkeys(still_missed, KeyInactive())
-                found, outcomes = found | again, outcomes | changed
-            await self._trail.record(*_events(requests, found, outcomes))
-        return outcomes
+        looks = 1
+        while True:
+            try:
+                async with self._transactions.transaction():
+                    missed = await self._count(wanted, found, outcomes)
+                    if missed and looks < LOOKS:
+                        raise _Changed(missed)
+                    outcomes |= dict.fromkeys(missed, KeyInactive())
+                    await self._trail.record(*_events(requests, found, outcomes))
+                return outcomes
+            except _Changed as changed:
+                # What holds is what is there now. It is read outside of a transaction, because
+                # learning of a new data key takes a lock that is held until the end of one.
+                again, changes = await self._look(changed.keys)
+                found, outcomes = found | again, outcomes | changes
+                looks += 1
 
     async def _look(
         self, wanted: Collection[UUID]

@@ -36,8 +36,11 @@ _k = api_keys.c
 PLAIN = [column for column in api_keys.columns if column.name != "encrypted_key"]
 
 
-Preparation = Callable[[Sequence[str]], Awaitable[None]]
-"""Makes ready for opening records, such as by learning of data keys made elsewhere."""
+Preparation = Callable[[Sequence[str]], Awaitable[bool]]
+"""Makes ready for opening records, such as by learning of data keys made elsewhere.
+
+True when the records were moved to another data key since they were read.
+"""
 
 
 class SqlKeyStore:
@@ -76,11 +79,17 @@ class SqlKeyStore:
         return key_of(row) if row else None
 
     async def get_sealed(self, key_ids: Sequence[UUID]) -> list[SealedKey]:
-        """Those of the keys that exist, with their ciphertexts."""
+        """Those of the keys that exist, with their ciphertexts. Not for use in a transaction."""
+        found = await self._sealed(key_ids)
+        if self._prepare is None or not await self._prepare([one.encrypted_key for one in found]):
+            return found
+        found = await self._sealed(key_ids)
+        await self._prepare([one.encrypted_key for one in found])
+        return found
+
+    async def _sealed(self, key_ids: Sequence[UUID]) -> list[SealedKey]:
         async with self._db.single() as connection:
             rows = (await connection.execute(_SEALED, {"ids": list(key_ids)})).all()
-        if self._prepare is not None:
-            await self._prepare([row.encrypted_key for row in rows])
         return [SealedKey(key_of(row), row.encrypted_key) for row in rows]
 
     async def find_active(self, user_id: str, provider: Provider) -> ProviderKey | None:

@@ -120,6 +120,10 @@ class Keyring:
         """Whether this process has heard of the term of each record, as far as it has one."""
         return all(text.startswith(self._prefixes) for text in stored)
 
+    def names_destroyed(self, stored: Iterable[str]) -> bool:
+        """Whether any of the records belongs to a term that this process knows is destroyed."""
+        return any(text.startswith(self._destroyed) for text in stored)
+
     def take_seals(self) -> Mapping[int, int]:
         """How many records were sealed under each term since this was last asked."""
         taken, self._seals = self._seals, Counter()
@@ -151,6 +155,8 @@ class Keyring:
     def _hold(self, terms: TermKeys) -> None:
         self._terms = terms
         self._prefixes = tuple(term_prefix(term) for term in terms.states)
+        destroyed = [t for t, state in terms.states.items() if state is TermState.DESTROYED]
+        self._destroyed = tuple(term_prefix(term) for term in destroyed)
 
     async def keys_under(self, wrapper: KeyWrapper) -> tuple[TermKeyRow, ...]:
         """Every data key this process holds, wrapped under another wrapper."""

@@ -5,7 +5,7 @@ the answer shows whether the keyring changed meanwhile. `secret rotate` waits fo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -149,17 +149,23 @@ class KeyringWatch:
         except ServiceError as error:
             log.warning("the end of this process could not be noted", reason=error.message)
 
-    async def prepare(self, stored: Iterable[str]) -> None:
+    async def prepare(self, stored: Iterable[str]) -> bool:
         """Take in the terms of these records, should this process not know them yet.
 
-        Costs nothing when it does, and else at most one reload a second.
+        True when they should be read once more before they are opened: a term of theirs is
+        destroyed, and so they were moved since they were read. Costs nothing for known terms,
+        and else at most one reload a second. Not for use inside a transaction, which a reload
+        would have hold the keyring's lock.
 
         Raises:
             DatabaseUnavailable: the keyring cannot be read.
         """
         texts = list(stored)
-        if self._keyring.knows_terms_of(texts):
-            return
+        if not self._keyring.knows_terms_of(texts):
+            await self._learn(texts)
+        return self._keyring.names_destroyed(texts)
+
+    async def _learn(self, texts: Sequence[str]) -> None:
         async with self._reloading:
             if self._keyring.knows_terms_of(texts) or self._wrap_is_gone:
                 return
