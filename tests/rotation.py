@@ -17,7 +17,7 @@ from model_service.keys.domain import ProviderKey, key_prefix
 from model_service.keys.rotation_assembly import Foundation, KeyRotation
 from model_service.keys.rotation_store import SqlRotationStore
 from model_service.keys.sealer import Sealer
-from model_service.keys.store import SqlKeyStore
+from model_service.keys.store import Preparation, SqlKeyStore
 from model_service.keys.verification import Verifier
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring, open_keyring
@@ -70,6 +70,7 @@ class Bench:
     announcer: RecordingAnnouncer = field(default_factory=RecordingAnnouncer)
     administrations: Mapping[Provider, KeyAdministration] = field(default_factory=dict)
     at: Callable[[Point], None] = lambda _: None
+    prepare: Preparation | None = None
 
     def __post_init__(self) -> None:
         self.build()
@@ -91,6 +92,7 @@ class Bench:
                 announcer=self.announcer,
                 clock=self.clock,
                 on_value=lambda _: None,
+                prepare=self.prepare,
                 at=self.at,
             )
         )

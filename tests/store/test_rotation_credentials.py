@@ -1,7 +1,7 @@
 """Administrative credentials: checked, sealed, bound to their origin, and never had back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -159,6 +159,20 @@ async def test_the_newest_credential_of_the_provider_is_the_default(bench: Bench
     for missing in (uuid7(), (await bench.credentials.find(Provider.AZURE, None))[0].id):
         with pytest.raises(NotFound):
             await bench.credentials.find(Provider.OPENAI, missing)
+
+
+async def test_what_is_stored_is_made_ready_before_it_is_opened(bench: Bench) -> None:
+    ready: list[str] = []
+
+    async def prepare(stored: Sequence[str]) -> bool:
+        ready.extend(stored)
+        return False
+
+    made = await credential(bench, Provider.OPENAI)
+    bench.prepare = prepare
+    bench.build()
+    await bench.credentials.find(Provider.OPENAI, made.id)
+    assert len(ready) == 1
 
 
 async def test_a_credential_at_work_cannot_be_forgotten(bench: Bench, sandbox: Sandbox) -> None:

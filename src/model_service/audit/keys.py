@@ -1,4 +1,7 @@
-"""How the trail's keys come to be: made once, sealed by the vault, opened at every start."""
+"""How the trail's keys come to be: made once, sealed by the vault, opened at every start.
+
+Keys that are stored at that moment are recorded with them: no record tells of their ciphertexts.
+"""
 
 import os
 from base64 import b64decode, b64encode
@@ -9,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from model_service.audit.baseline import record_stored_keys
 from model_service.audit.signing import CHAIN_KEY_BYTES, AuditKeys
 from model_service.db.locks import Lock, take
 from model_service.db.tables import audit_checkpoints, audit_head, audit_keys, audit_records
@@ -77,6 +81,7 @@ async def _make(connection: AsyncConnection, box: SecretBox) -> AuditKeys:
                 purpose=purpose, id=key_id, sealed=sealed, created_at=func.now()
             )
         )
+    await record_stored_keys(connection, keys.chain.reveal())
     return keys
 
 

@@ -24,9 +24,9 @@ from model_service.cli.secret_report import (
 from model_service.custody import Custodian, open_custody, unlockers
 from model_service.kernel.caller import set_caller
 from model_service.kernel.errors import StartupFault
+from model_service.kernel.keyring import LEAKED
 from model_service.kernel.secret import Secret
 from model_service.settings import Settings, secret_faults
-from model_service.vault.rotation import LEAKED
 
 #: Bytes of a generated secret, which is twice as many characters.
 _GENERATED_BYTES = 32

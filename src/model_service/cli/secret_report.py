@@ -14,8 +14,7 @@ from model_service.cli.console import printable
 from model_service.db.tables import api_keys, keyring_terms, keyring_wraps
 from model_service.db.uow import Database
 from model_service.http.wire import format_moment
-from model_service.kernel.keyring import KeyringStatus, TermState, TermStatus
-from model_service.vault.rotation import LEAKED
+from model_service.kernel.keyring import LEAKED, KeyringStatus, TermState, TermStatus
 
 #: Keys read at a time.
 _BATCH: Final = 1_000

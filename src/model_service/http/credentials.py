@@ -8,6 +8,7 @@ from typing import Final
 
 from model_service.kernel.errors import FieldFault, InvalidInput, Unauthenticated
 from model_service.kernel.secret import Secret
+from model_service.kernel.types import MAX_USER_ID, is_user_id
 
 INTERNAL_HEADER: Final = b"x-internal-secret"
 USER_HEADER: Final = b"x-user-id"
@@ -16,8 +17,6 @@ USER_HEADER: Final = b"x-user-id"
 TOKEN_HEADERS: Final = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 #: A request that carries one of these did not come from where it seems to.
 _FORWARDING: Final = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
-#: Longest user id, in characters, as in bodies and queries.
-_MAX_USER_ID: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,8 @@ class Shown:
             name = self.user.decode()
         except UnicodeDecodeError:
             name = ""
-        if not (0 < len(name) <= _MAX_USER_ID and name.isprintable()):
-            message = f"must be 1 to {_MAX_USER_ID} printable characters"
+        if not is_user_id(name):
+            message = f"must be 1 to {MAX_USER_ID} printable characters, without blanks around them"
             raise InvalidInput(errors=[FieldFault(USER_HEADER.decode(), message)])
         return name
 

@@ -17,7 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from model_service.kernel.types import Page
+from model_service.kernel.types import MAX_USER_ID, Page, is_user_id
 
 #: Largest value of PostgreSQL's `integer`, the column type of limits and token counts.
 MAX_INTEGER = 2**31 - 1
@@ -76,6 +76,12 @@ def _storable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("must be valid Unicode text") from None
+    return text
+
+
+def _user_id(text: str) -> str:
+    if not is_user_id(text):
+        raise ValueError("must be printable characters, without blanks around them")
     return text
 
 
@@ -192,8 +198,10 @@ Money = Annotated[
 ]
 """US dollars, shown as a JSON number."""
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_storable)]
-"""Whose it is: the caller's own name for a user."""
+UserId = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_USER_ID), AfterValidator(_user_id)
+]
+"""Whose it is: the caller's own name for a user, of characters that `x-user-id` can carry too."""
 
 
 class NoQuery(RequestModel):

@@ -5,8 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
+
+#: `exposed_through` of a wrap whose own secret leaked: every term, also those to come. The
+#: largest number that a record's term field holds.
+LEAKED: Final = 2**32 - 1
 
 
 class TermState(StrEnum):

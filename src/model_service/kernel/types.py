@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 
@@ -19,6 +19,18 @@ class Provider(StrEnum):
     AZURE = "AZURE"
     OLLAMA = "OLLAMA"
     CUSTOM = "CUSTOM"
+
+
+#: Longest user id, in characters.
+MAX_USER_ID: Final = 255
+
+
+def is_user_id(text: str) -> bool:
+    """Whether it can be a user's id: printable, and such that a header can carry it.
+
+    A header loses its outer blanks on the way (RFC 9110, section 5.5).
+    """
+    return 0 < len(text) <= MAX_USER_ID and text.isprintable() and text == text.strip(" ")
 
 
 @dataclass(frozen=True, slots=True)

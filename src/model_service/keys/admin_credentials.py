@@ -29,6 +29,7 @@ from model_service.kernel.types import Clock, Provider, uuid7
 from model_service.kernel.unit import Transactions
 from model_service.keys.domain import check_value
 from model_service.keys.rotation_domain import IssueState
+from model_service.keys.store import Preparation
 
 log = structlog.get_logger(__name__)
 
@@ -98,8 +99,12 @@ class AdminCredentials:
         trail: AuditTrail,
         clock: Clock,
         on_value: Callable[[str], None],
+        prepare: Preparation | None = None,
     ) -> None:
-        """`on_value` is the redactor: it hears of every secret that is in this process."""
+        """`on_value` is the redactor: it hears of every secret that is in this process.
+
+        `prepare` is given what is stored before it is opened.
+        """
         self._transactions = transactions
         self._store = store
         self._box = box
@@ -107,6 +112,7 @@ class AdminCredentials:
         self._trail = trail
         self._clock = clock
         self._on_value = on_value
+        self._prepare = prepare
 
     def administration(self, provider: Provider) -> KeyAdministration:
         """The provider's administration API.
@@ -186,6 +192,8 @@ class AdminCredentials:
         if found is None:
             raise NotFound(f"There is no administrative credential for provider '{provider}'")
         credential, sealed = found
+        if self._prepare is not None:
+            await self._prepare([sealed])
         try:
             document = orjson.loads(self._box.open(PLACE, credential.id, sealed).reveal())
         except IntegrityFailure:

@@ -165,8 +165,8 @@ class RotationScheduler:
         for part in self._parts:
             try:
                 done += await part.step()
-            except Exception:
-                log.exception("scheduled work on keys failed")
+            except Exception as error:  # noqa: BLE001 - logged; the others have their work to do
+                log.error("scheduled work on keys failed", error_type=type(error).__name__)
         return done
 
 

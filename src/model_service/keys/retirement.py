@@ -41,8 +41,8 @@ class Retirer:
         while True:
             try:
                 await self.step()
-            except Exception:
-                log.exception("values could not be retired")
+            except Exception as error:  # noqa: BLE001 - logged; the next step finds what it left
+                log.error("values could not be retired", error_type=type(error).__name__)
             await asyncio.sleep(INTERVAL)
 
     async def step(self) -> int:

@@ -74,6 +74,7 @@ class KeyRotation:
             f.trail,
             f.clock,
             f.on_value,
+            f.prepare,
         )
         by_hand = RotationParts(
             f.database, store, journal, exchange, f.verifier, f.trail, f.announcer, f.clock

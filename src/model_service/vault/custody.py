@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from model_service.kernel.errors import Conflict
-from model_service.kernel.keyring import KeyringStatus, KeyringStore, TermRow, TermStatus
+from model_service.kernel.keyring import LEAKED, KeyringStatus, KeyringStore, TermRow, TermStatus
 from model_service.kernel.sealed import SealedTable
 from model_service.vault.keyring import Keyring, wrapper_for
 from model_service.vault.rewrap import Rewrapper
-from model_service.vault.rotation import LEAKED, SecretRotation, Witnesses, exposed_terms
+from model_service.vault.rotation import SecretRotation, Witnesses, exposed_terms
 from model_service.vault.terms import TermRotation
 from model_service.vault.unlock import Unlocker
 from model_service.vault.watch import KeyringWatch

@@ -10,12 +10,12 @@ it: after a crash a step was taken whole or not at all, and may be taken again.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from model_service.kernel.audit import AuditEvent, AuditTrail
 from model_service.kernel.errors import ChangedMeanwhile, Conflict
 from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.keyring import (
+    LEAKED,
     InstanceRow,
     KeyringRows,
     KeyringSession,
@@ -23,14 +23,11 @@ from model_service.kernel.keyring import (
     TermState,
 )
 from model_service.kernel.secret import Secret
-from model_service.vault.envelope import MAX_U32
 from model_service.vault.keyring import Keyring, wrapper_for
 from model_service.vault.unlock import ScryptUnlocker, Unlocker
 
 #: Instances that a message names.
 _NAMED = 10
-#: `exposed_through` of a wrap whose own secret leaked: every term, also those to come.
-LEAKED: Final = MAX_U32
 
 
 @dataclass(frozen=True, slots=True)

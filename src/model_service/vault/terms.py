@@ -16,6 +16,7 @@ from typing import Final
 from model_service.kernel.errors import Conflict
 from model_service.kernel.events import EventType
 from model_service.kernel.keyring import (
+    LEAKED,
     InstanceRow,
     KeyringRows,
     KeyringStore,
@@ -24,7 +25,7 @@ from model_service.kernel.keyring import (
 )
 from model_service.kernel.sealed import SealedTable
 from model_service.vault.keyring import Keyring
-from model_service.vault.rotation import LEAKED, Witnesses, exposed_terms
+from model_service.vault.rotation import Witnesses, exposed_terms
 
 #: Seconds a term stays after it ceased to be active: whoever sealed a record under it, or read
 #: one to store it elsewhere, has long done so. What comes later still is refused, not lost.

@@ -31,7 +31,7 @@ SECONDS: Final = 15.0
 _LIMITS: Final = Limits(body_bytes=64 * 1024, header_bytes=16 * 1024)
 _HEADERS: Final = (("content-type", "application/json"), ("user-agent", "model-service"))
 
-Preparation = Callable[[Iterable[str]], Awaitable[None]]
+Preparation = Callable[[Iterable[str]], Awaitable[object]]
 """Is given sealed texts before they are opened, to learn of new terms they may be of."""
 
 
