@@ -175,6 +175,40 @@ async def test_what_is_stored_is_made_ready_before_it_is_opened(bench: Bench) ->
     assert len(ready) == 1
 
 
+async def test_one_that_was_moved_to_another_data_key_is_read_once_more(bench: Bench) -> None:
+    answers = [True, False]
+
+    async def prepare(stored: Sequence[str]) -> bool:
+        return answers.pop(0)
+
+    made = await credential(bench, Provider.OPENAI)
+    bench.prepare = prepare
+    bench.build()
+    assert (await bench.credentials.find(Provider.OPENAI, made.id))[0] == made
+    assert answers == []
+
+
+async def test_a_rotation_makes_credentials_ready_before_its_transaction(
+    bench: Bench, sandbox: Sandbox, database: Database
+) -> None:
+    """A reload of the keyring within one would hold the keyring's lock until its end."""
+    key = await automatic_key(bench, sandbox, Provider.OPENAI)
+    bench.clock.advance(days=30)
+    within: list[bool] = []
+
+    async def prepare(stored: Sequence[str]) -> bool:
+        async with database.single() as one, database.single() as other:
+            within.append(one is other)
+        return False
+
+    bench.prepare = prepare
+    bench.build()
+    await bench.parts.automatic.step()
+    assert within
+    assert not any(within)
+    assert (await bench.service.overview(key.id)).key.key_version == 2
+
+
 async def test_a_credential_at_work_cannot_be_forgotten(bench: Bench, sandbox: Sandbox) -> None:
     await automatic_key(bench, sandbox, Provider.OPENAI)
 

@@ -78,6 +78,10 @@ class AdminCredentialStore(Protocol):
         """
         ...
 
+    async def sealed(self) -> Sequence[str]:
+        """What is stored of all of them, sealed."""
+        ...
+
     async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:
         """What is being made or taken back with it: how far that is, and its target."""
         ...
@@ -176,23 +180,28 @@ class AdminCredentials:
             await self._require_idle(deleted)
             await self._record("credential.delete", deleted)
 
+    async def get_ready(self) -> None:
+        """Make ready for opening credentials within a transaction. Not for use inside one."""
+        if self._prepare is not None:
+            await self._prepare(await self._store.sealed())
+
     async def find(
         self, provider: Provider, credential_id: UUID | None, *, hold: bool = False
     ) -> tuple[AdminCredential, Secret[str]]:
         """The credential named, or the provider's newest, opened.
 
-        With `hold` it cannot be deleted before the current transaction ends.
+        With `hold` it cannot be deleted before the current transaction ends; call `get_ready`
+        before that begins.
 
         Raises:
             NotFound: there is none.
             AdministrationRefused: it was stored for another origin.
             IntegrityFailure: it does not open.
         """
-        found = await self._store.find(provider, credential_id, hold=hold)
-        if found is None:
-            raise NotFound(f"There is no administrative credential for provider '{provider}'")
-        credential, sealed = found
-        if self._prepare is not None:
+        credential, sealed = await self._found(provider, credential_id, hold=hold)
+        # Those that are held are read within a transaction: `get_ready` came before that.
+        if not hold and self._prepare is not None and await self._prepare([sealed]):
+            credential, sealed = await self._found(provider, credential_id)
             await self._prepare([sealed])
         try:
             document = orjson.loads(self._box.open(PLACE, credential.id, sealed).reveal())
@@ -220,6 +229,14 @@ class AdminCredentials:
             and administration.fits(credential.settings, target)
         ]
         return [first, *others]
+
+    async def _found(
+        self, provider: Provider, credential_id: UUID | None, *, hold: bool = False
+    ) -> tuple[AdminCredential, str]:
+        found = await self._store.find(provider, credential_id, hold=hold)
+        if found is None:
+            raise NotFound(f"There is no administrative credential for provider '{provider}'")
+        return found
 
     async def _require_idle(self, deleted: AdminCredential) -> None:
         """Raises Conflict. What another credential may take back does not need this one."""

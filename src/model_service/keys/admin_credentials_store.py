@@ -66,6 +66,11 @@ class SqlAdminCredentialStore:
                 row = (await connection.execute(query)).first()
         return (_credential(row), row.sealed) if row else None
 
+    async def sealed(self) -> Sequence[str]:
+        """What is stored of all of them, sealed."""
+        async with self._db.single() as connection:
+            return list((await connection.execute(select(_c.sealed))).scalars())
+
     async def work_of(self, credential_id: UUID) -> Sequence[tuple[IssueState, str]]:
         """What is being made or taken back with it: how far that is, and its target."""
         query = (

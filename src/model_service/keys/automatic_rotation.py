@@ -139,6 +139,7 @@ class AutomaticRotation:
 
     async def _begin_next(self) -> bool:
         p, now = self._p, self._p.clock.now()
+        await p.credentials.get_ready()
         async with p.transactions.transaction():
             due = await p.issues.next_due(now, sorted(automatic_providers()))
             if due is None:
