@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from model_service.db.uow import Database
 from model_service.kernel.secret import Secret
@@ -175,3 +176,15 @@ async def test_a_part_that_fails_keeps_no_other_from_its_work(bench: Bench) -> N
             return 3
 
     assert await RotationScheduler(reminders(bench), Failing(), Working()).step() == 3
+
+
+async def test_a_failure_is_logged_by_its_kind_and_without_its_text(bench: Bench) -> None:
+    class Failing:
+        async def step(self) -> int:
+            raise RuntimeError("sk-sandbox-in-a-message")
+
+    with capture_logs() as lines:
+        await RotationScheduler(reminders(bench), Failing()).step()
+    (line,) = (line for line in lines if line["log_level"] == "error")
+    assert line["error_type"] == "RuntimeError"
+    assert "sk-sandbox" not in str(line)
