@@ -12,7 +12,7 @@ and shrinks what fails; without it a failure is told as it was found.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +37,7 @@ from model_service.custody import open_custody
 from model_service.kernel.errors import Conflict, SecretMismatch
 from model_service.kernel.secret import Secret
 from model_service.vault.custody import Custody
+from model_service.vault.rotation import SecretRotation
 from tests.faults.lifecycle_model import USERS, Model
 from tests.faults.lifecycle_requests import (
     DAY,
@@ -100,8 +101,10 @@ class Lifecycle(RuleBasedStateMachine):
         #: The secrets of the stored wraps, oldest first: two while a new one is staged.
         self.wraps = [0]
         self.secrets_made = 1
+        self.leaked: set[int] = set()
         self.steps = 0
         self.replicas: list[Replica] = []
+        self.comparison = Comparison(world, self.replicas)
         #: The key that the last step was about, and whether all was well after it.
         self.touched = ""
         self.agrees = False
@@ -118,10 +121,6 @@ class Lifecycle(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         self.agrees = False
         return self.runner.run(work)
-
-    @property
-    def comparison(self) -> Comparison:
-        return Comparison(self.world, self.replicas)
 
     @initialize()
     def begin(self) -> None:
@@ -258,49 +257,36 @@ class Lifecycle(RuleBasedStateMachine):
             async with self.custody(self.wraps[-1]) as custody:
                 return await custody.secrets.stage(master(new), compromised=compromised)
 
-        if len(self.wraps) == 1:
-            assert self.run(staged())
+        if self.attempt(staged(), refused=len(self.wraps) > 1):
+            self.leaked |= set(self.wraps) if compromised else set()
             self.wraps.append(new)
             self.secrets_made += 1
-        else:
-            with pytest.raises(Conflict):
-                self.run(staged())
 
     def finalize(self) -> None:
-        async def finalized() -> Sequence[str]:
-            async with self.custody(self.wraps[-1]) as custody:
-                return await custody.secrets.finalize()
-
-        self.delete_wrap(finalized(), keep=self.wraps[-1])
+        self.leave_one(self.wraps[-1], SecretRotation.finalize)
 
     def abandon(self) -> None:
-        async def abandoned() -> Sequence[str]:
-            async with self.custody(self.wraps[0]) as custody:
-                return await custody.secrets.abandon()
-
-        self.delete_wrap(abandoned(), keep=self.wraps[0])
+        self.leave_one(self.wraps[0], SecretRotation.abandon)
 
     def change_term(self) -> None:
         async def changed() -> int:
             async with self.custody(self.wraps[-1]) as custody:
                 return await self.beside_beats(custody.change_term())
 
-        if len(self.wraps) == 1:
-            self.run(changed())
-        else:
-            with pytest.raises(Conflict):
-                self.run(changed())
+        self.attempt(changed(), refused=len(self.wraps) > 1 or self.wraps[0] in self.leaked)
 
     def renew(self) -> None:
         """After a leak: nothing stays sealed under what leaked."""
 
-        async def renewed() -> Sequence[int]:
+        async def renewed() -> None:
             async with self.custody(self.wraps[-1]) as custody:
-                exposed = await self.beside_beats(custody.renew(lambda _: None))
+                assert await self.beside_beats(custody.renew(lambda _: None)) == ()
                 assert not (await custody.status()).exposed
-                return exposed
 
-        self.delete_wrap(renewed(), keep=self.wraps[-1], gives=0)
+        refused = self.is_used_beside(self.wraps[-1]) or self.wraps[-1] in self.leaked
+        self.attempt(renewed(), refused=refused)
+        if not refused:
+            self.wraps = self.wraps[-1:]
 
     @rule(number=numbers, wish=wishes)
     def rewrap(self, number: int, wish: Wish) -> None:
@@ -335,17 +321,31 @@ class Lifecycle(RuleBasedStateMachine):
                 await replica.service.watch.step()
         return await task
 
-    def delete_wrap(
-        self, work: Coroutine[Any, Any, Sequence[object]], *, keep: int, gives: int = 1
+    def attempt(self, work: Coroutine[Any, Any, T], *, refused: bool) -> T | None:
+        """Do something, or see it refused."""
+        if not refused:
+            return self.run(work)
+        with pytest.raises(Conflict):
+            self.run(work)
+        return None
+
+    def is_used_beside(self, secret: int) -> bool:
+        """Whether a replica was started with another secret than that."""
+        return any(replica.secret != secret for replica in self.replicas)
+
+    def leave_one(
+        self, keep: int, end: Callable[[SecretRotation], Awaitable[Sequence[str]]]
     ) -> None:
         """End the rotation of the secret, one way or the other."""
-        if any(replica.secret != keep for replica in self.replicas):
-            with pytest.raises(Conflict):
-                self.run(work)
-            return
-        given = self.run(work)
-        assert len(given) == min(gives, len(self.wraps) - 1)
-        self.wraps = [keep]
+
+        async def ended() -> Sequence[str]:
+            async with self.custody(keep) as custody:
+                return await end(custody.secrets)
+
+        deleted = self.attempt(ended(), refused=self.is_used_beside(keep))
+        if deleted is not None:
+            assert len(deleted) == len(self.wraps) - 1
+            self.wraps = [keep]
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:
