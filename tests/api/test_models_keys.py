@@ -68,7 +68,7 @@ async def test_with_the_secret_but_without_a_user_there_is_no_key_field(
     assert "apiKey" not in (await client.get(path, headers=internal_headers)).json()
 
 
-@pytest.mark.parametrize("user", ["nobody", "U", "u "])
+@pytest.mark.parametrize("user", ["nobody", "U", "u u"])
 async def test_a_user_without_a_key_gets_null(
     client: httpx.AsyncClient, internal_headers: dict[str, str], user: str
 ) -> None:
@@ -76,6 +76,16 @@ async def test_a_user_without_a_key_gets_null(
     answer = await client.get(path, params={"userId": user}, headers=internal_headers)
     assert (answer.status_code, answer.json()["apiKey"]) == (200, None)
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_name_with_blanks_around_it_is_nobodys(
+    client: httpx.AsyncClient, internal_headers: dict[str, str]
+) -> None:
+    path = await prepared(client)
+    answer = await client.get(path, params={"userId": "u "}, headers=internal_headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "userId")
+    assert KEY not in answer.text
+    assert (await the_key(client))["usageCount"] == 0
 
 
 async def test_a_key_for_another_provider_is_not_given(
