@@ -1,0 +1,109 @@
+"""Server-sent events, read off arbitrary pieces of a stream and written.
+
+After the WHATWG HTML standard, section 9.2.6 ("Interpreting an event stream"): lines end in LF,
+CR LF or CR; `data` lines are joined by LF; a blank line ends an event; a line that starts with a
+colon is a comment. Fields other than `event` and `data` mean nothing to the providers' streams.
+"""
+
+from typing import Final
+
+from model_service.providers.faults import malformed
+
+#: Longest event, in bytes: a whole image in base64 fits.
+MAX_EVENT: Final = 32 * 1024 * 1024
+
+Event = tuple[bytes, bytes]
+"""An event's name, empty where it has none, and its data."""
+
+
+class EventParser:
+    """Turns pieces of a stream into whole events."""
+
+    __slots__ = ("_ends_in_lf", "_max", "_pieces", "_size", "_skip_lf")
+
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._max = max_event
+        # What came after the last whole event; joined only when its end is there, so that an
+        # event of many pieces is not copied once for each of them.
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._ends_in_lf = False
+        self._skip_lf = False
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether the stream, if it ended now, would have ended within an event."""
+        return any(piece.strip() for piece in self._pieces)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes.
+
+        Raises:
+            CallFailed: an event has no end within the bound.
+        """
+        whole = self.whole(data)
+        if not whole:
+            return []
+        return [event for block in whole.split(b"\n\n") if (event := parse_block(block))]
+
+    def whole(self, data: bytes) -> bytes:
+        """The text, with LF alone, of the events that `data` completes; may be empty.
+
+        Raises:
+            CallFailed: an event has no end within the bound.
+        """
+        if self._skip_lf or b"\r" in data:
+            data = self._normalised(data)
+        end = data.rfind(b"\n\n")
+        if end < 0 and not (self._ends_in_lf and data[:1] == b"\n"):
+            if data:
+                self._keep(data)
+            return b""
+        end = 1 if end < 0 else end + 2
+        whole = b"".join((*self._pieces, data[:end])) if self._pieces else data[:end]
+        self._pieces, self._size, self._ends_in_lf = [], 0, False
+        if end < len(data):
+            self._keep(data[end:])
+        return whole
+
+    def _keep(self, rest: bytes) -> None:
+        self._size += len(rest)
+        if self._size > self._max:
+            raise malformed("The provider sent an event without end")
+        self._pieces.append(rest)
+        self._ends_in_lf = rest[-1:] == b"\n"
+
+    def _normalised(self, data: bytes) -> bytes:
+        """The same with LF alone; a CR at the end may be the first half of a CR LF."""
+        if self._skip_lf and data[:1] == b"\n":
+            data = data[1:]
+            self._skip_lf = False
+        if data:
+            self._skip_lf = data[-1:] == b"\r"
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def parse_block(block: bytes) -> Event | None:
+    """The event that some lines make; None for one without data."""
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return b"", block[6:]
+    name = b""
+    data: list[bytes] = []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return (name, b"\n".join(data)) if data else None
+
+
+def data_event(data: bytes) -> bytes:
+    """An event without a name, of data that has no line breaks (as JSON has none)."""
+    return b"data: " + data + b"\n\n"
+
+
+def named_event(name: bytes, data: bytes) -> bytes:
+    """An event with a name."""
+    return b"event: " + name + b"\ndata: " + data + b"\n\n"
