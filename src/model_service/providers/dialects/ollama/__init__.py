@@ -1,0 +1,1 @@
+"""Ollama's own API: its models, its chats and its embeddings."""
