@@ -6,16 +6,18 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typing_extensions import override
 
-from model_service.audit import seals
-from model_service.audit.checkpoints import REPORT_SECONDS, Checkpointer
+from model_service.audit import checkpoints, seals
+from model_service.audit.checkpoints import PERIOD, REPORT_SECONDS, Checkpointer
 from model_service.audit.domain import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, Checkpoint
 from model_service.audit.signing import AuditKeys
+from model_service.db.locks import Lock
 from model_service.db.uow import Database
-from model_service.kernel.errors import AuditBroken, AuditUnavailable
+from model_service.kernel.errors import AuditBroken, AuditUnavailable, DatabaseUnavailable
 from model_service.kernel.secret import Secret
 from tests.audit_trails import CHAIN_KEY, SIGNING_KEY, Bench, empty_trail, make_bench
+from tests.locks import after, apart
+from tests.pauses import Pauses, stopped
 
 KEYS = AuditKeys(Secret(CHAIN_KEY), SIGNING_KEY)
 
@@ -112,26 +114,124 @@ async def test_a_forged_checkpoint_is_not_built_upon(fresh: Bench) -> None:
         await fresh.ledger.checkpointer.cover()
 
 
-async def test_the_job_goes_on_until_it_is_cancelled(fresh: Bench) -> None:
+async def test_the_job_signs_all_that_is_due_and_then_pauses(
+    fresh: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, checkpoints)
     await fresh.write(2 * CHECKPOINT_RECORDS)
-    nothing_due = asyncio.Event()
-
-    class Watched(Checkpointer):
-        @override
-        async def step(self) -> bool:
-            is_more = await super().step()
-            if not is_more:
-                nothing_due.set()
-            return is_more
-
-    watched = Watched(fresh.database, KEYS, fresh.trail, fresh.announcer, fresh.clock)
-    job = asyncio.create_task(watched.run())
-    async with asyncio.timeout(20):
-        await nothing_due.wait()
+    job = asyncio.create_task(fresh.ledger.checkpointer.run())
+    await pauses.begun()
     assert len(await kept(fresh)) == 2
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await job
+    await fresh.write(CHECKPOINT_RECORDS)
+    await pauses.over()
+    assert len(await kept(fresh)) == 3
+    assert pauses.taken == [PERIOD] * 2
+    await stopped(job)
+
+
+async def test_the_job_goes_on_after_the_database_was_away(
+    fresh: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, checkpoints)
+    await fresh.write(CHECKPOINT_RECORDS)
+    transaction = fresh.database.transaction
+
+    def gone() -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(fresh.database, "transaction", gone)
+    job = asyncio.create_task(fresh.ledger.checkpointer.run())
+    await pauses.begun()
+    monkeypatch.setattr(fresh.database, "transaction", transaction)
+    await pauses.over()
+    assert len(await kept(fresh)) == 1
+    await stopped(job)
+
+
+async def test_one_record_alone_is_covered_after_an_hour(fresh: Bench) -> None:
+    for seq in (1, 2):
+        await fresh.write(1)
+        fresh.clock.advance(CHECKPOINT_SECONDS - 0.001)
+        assert not await fresh.ledger.checkpointer.step()
+        assert len(await kept(fresh)) == seq - 1
+        fresh.clock.advance(0.001)
+        await fresh.ledger.checkpointer.step()
+        assert [c.seq for c in await kept(fresh)][-1] == seq
+
+
+async def test_what_is_to_be_covered_now_is_covered_up_to_the_end(fresh: Bench) -> None:
+    await fresh.write(CHECKPOINT_RECORDS + 1)
+    assert await fresh.ledger.checkpointer.cover() == CHECKPOINT_RECORDS + 1
+    assert [(c.first_seq, c.seq) for c in await kept(fresh)] == [
+        (1, CHECKPOINT_RECORDS),
+        (CHECKPOINT_RECORDS + 1, CHECKPOINT_RECORDS + 1),
+    ]
+    assert await fresh.ledger.checkpointer.cover() == CHECKPOINT_RECORDS + 1
+    assert len(await kept(fresh)) == 2
+
+
+async def test_while_one_process_signs_the_others_do_not_and_who_must_waits(fresh: Bench) -> None:
+    await fresh.write(CHECKPOINT_RECORDS)
+    async with fresh.database.transaction() as connection:
+        await seals.take_turn(connection)
+        async with asyncio.timeout(20):
+            assert not await apart(fresh.ledger.checkpointer.step())
+    assert await kept(fresh) == []
+    covered = fresh.ledger.checkpointer.cover()
+    assert await after(fresh.database, Lock.AUDIT_SIGNING, covered) == CHECKPOINT_RECORDS
+
+
+async def test_a_missing_end_is_reported_where_it_begins(fresh: Bench) -> None:
+    await fresh.write(CHECKPOINT_RECORDS)
+    await fresh.execute("DELETE FROM audit_records WHERE seq >= 998")
+    assert not await fresh.ledger.checkpointer.step()
+    ((_, data),) = fresh.announcer.told
+    assert data == {"seq": 998, "message": "audit record 998: the record is missing"}
+    assert await kept(fresh) == []
+
+
+async def test_that_nothing_says_where_the_trail_ends_is_reported(fresh: Bench) -> None:
+    await fresh.write(1)
+    await fresh.execute("DELETE FROM audit_head")
+    with pytest.raises(AuditBroken, match="nothing says where the trail ends") as broken:
+        await fresh.ledger.checkpointer.cover()
+    assert broken.value.seq == 0
+
+
+async def test_a_finding_is_told_by_one_process_at_a_time(fresh: Bench) -> None:
+    broken = AuditBroken(7, "the record is missing")
+    await after(fresh.database, Lock.AUDIT_SIGNING, fresh.ledger.checkpointer.report(broken))
+    assert len(fresh.announcer.told) == 1
+
+
+async def test_a_process_that_goes_on_tells_each_finding_once_a_day(fresh: Bench) -> None:
+    checkpointer = fresh.ledger.checkpointer
+    broken, other = (AuditBroken(seq, "the record is missing") for seq in (7, 9))
+
+    async def told(finding: AuditBroken = broken) -> int:
+        await checkpointer.report(finding)
+        return len(fresh.announcer.told)
+
+    assert (await told(), await told()) == (1, 1)
+    # What it remembers by itself asks nobody.
+    await fresh.execute("DELETE FROM audit_records")
+    fresh.clock.advance(REPORT_SECONDS)
+    assert await told() == 1
+    fresh.clock.advance(0.001)
+    assert (await told(), await told()) == (2, 2)
+    assert (await told(other), await told(other)) == (3, 3)
+
+
+async def test_what_another_process_told_of_is_told_again_a_day_after_that(fresh: Bench) -> None:
+    other = make_bench(fresh.database, announcer=fresh.announcer)
+    broken = AuditBroken(7, "the record is missing")
+    await other.ledger.checkpointer.report(broken)
+    fresh.clock.advance(REPORT_SECONDS / 2)
+    await fresh.ledger.checkpointer.report(broken)
+    assert len(fresh.announcer.told) == 1
+    fresh.clock.advance(REPORT_SECONDS / 2 + 0.001)
+    await fresh.ledger.checkpointer.report(broken)
+    assert len(fresh.announcer.told) == 2
 
 
 async def test_what_verifying_finds_is_told_and_recorded_once(fresh: Bench) -> None:

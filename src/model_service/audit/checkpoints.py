@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -46,7 +46,7 @@ class Checkpointer:
         self._trail = trail
         self._announcer = announcer
         self._clock = clock
-        self._reported: int | None = None
+        self._told: tuple[int, datetime] | None = None
 
     async def run(self) -> None:
         """Sign what is due, until cancelled."""
@@ -124,7 +124,8 @@ class Checkpointer:
         Raises:
             DatabaseUnavailable, AuditUnavailable.
         """
-        if self._reported == broken.seq:
+        since = self._clock.now() - timedelta(seconds=REPORT_SECONDS)
+        if self._told is not None and self._told[0] == broken.seq and self._told[1] >= since:
             return
         log.error("the audit trail is not as it was written", reason=broken.message)
         event = AuditEvent(
@@ -135,29 +136,30 @@ class Checkpointer:
         )
         async with self._database.transaction() as connection:
             await seals.take_turn(connection)
-            is_known = await self._is_known(connection, event)
-            if not is_known:
+            told_at = await self._told_at(connection, event, since)
+            if told_at is None:
                 await self._announcer.announce(
                     EventType.AUDIT_INTEGRITY_FAILURE,
                     {"seq": broken.seq, "message": broken.message},
                 )
-        self._reported = broken.seq
-        if not is_known:
+        self._told = broken.seq, told_at or self._clock.now()
+        if told_at is None:
             await self._trail.record(event)
 
-    async def _is_known(self, connection: AsyncConnection, event: AuditEvent) -> bool:
-        """Whether another process has just told of it.
+    async def _told_at(
+        self, connection: AsyncConnection, event: AuditEvent, since: datetime
+    ) -> datetime | None:
+        """When another process last told of it, if it has since then.
 
         Only a record with the right hash counts: whoever altered the trail could otherwise put
         one there that says so.
         """
-        since = self._clock.now() - timedelta(seconds=REPORT_SECONDS)
         told = await store.newest_like(connection, event, since)
         if told is None:
-            return False
+            return None
         link = chain.link(
             self._keys.chain.reveal(),
             Head(told.seq - 1, told.prev_hash),
             chain.canonical(told.entry),
         )
-        return hmac.compare_digest(link.hash, told.hash)
+        return told.entry.time if hmac.compare_digest(link.hash, told.hash) else None
