@@ -3,13 +3,17 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 import model_service.audit.standalone
+from model_service.audit import seals, store
 from model_service.audit.domain import Checkpoint
 from model_service.audit.signing import AuditKeys
 from model_service.audit.standalone import verify as verify_alone
@@ -17,6 +21,7 @@ from model_service.db.uow import Database
 from model_service.kernel.errors import AuditBroken, AuditUnavailable
 from model_service.kernel.secret import Secret
 from tests.audit_trails import CHAIN_KEY, SIGNING_KEY, START, Bench, empty_trail, make_bench
+from tests.locks import apart
 
 KEYS = AuditKeys(Secret(CHAIN_KEY), SIGNING_KEY)
 LATER = START + timedelta(days=30)
@@ -75,6 +80,75 @@ async def test_an_export_of_a_trail_that_was_altered_is_refused(bench: Bench) ->
     with pytest.raises(AuditBroken) as broken:
         await bench.export()
     assert broken.value.seq == 17
+
+
+async def test_a_segment_is_exported_whole_for_its_last_record_alone(database: Database) -> None:
+    await empty_trail(database)
+    bench = make_bench(database)
+    await bench.write(9)
+    bench.clock.advance(1)
+    await bench.write(1)
+    await bench.ledger.checkpointer.cover()
+    export, exported = await bench.export(since=START + timedelta(seconds=1))
+    assert (exported.first_seq, exported.last_seq) == alone(export) == (1, 11)
+
+
+@pytest.mark.parametrize("size", [1, 10])
+async def test_an_export_that_would_begin_behind_nothing_signed_is_refused(
+    database: Database, size: int
+) -> None:
+    await empty_trail(database)
+    bench = make_bench(database)
+    for count in (size, 1):
+        await bench.write(count)
+        await bench.ledger.checkpointer.cover()
+        bench.clock.advance(3600)
+    await bench.execute("DELETE FROM audit_checkpoints WHERE seq = :seq", seq=size)
+    with pytest.raises(AuditBroken, match="the checkpoint is missing") as broken:
+        await bench.export(since=START + HOUR)
+    assert broken.value.seq == size
+
+
+async def test_an_export_of_records_that_no_checkpoint_covers_is_refused(bench: Bench) -> None:
+    await bench.execute("DELETE FROM audit_checkpoints WHERE seq = 20")
+    lines: list[bytes] = []
+    with pytest.raises(AuditBroken, match="the checkpoint is missing") as broken:
+        await bench.ledger.export(lines.append, since=START + HOUR / 2, until=START + HOUR * 1.5)
+    assert broken.value.seq == 11
+    assert lines == []
+
+
+async def test_what_was_signed_of_other_records_is_not_exported_with_these(bench: Bench) -> None:
+    async with bench.database.transaction() as connection:
+        second = (await seals.checkpoints(connection, KEYS, after=10, limit=1))[0].checkpoint
+        await connection.execute(text("DELETE FROM audit_checkpoints WHERE seq = 20"))
+        await seals.add(connection, KEYS, replace(second, digest="00" * 32))
+    with pytest.raises(AuditBroken, match="not those of their checkpoint") as broken:
+        await bench.export()
+    assert broken.value.seq == 11
+
+
+async def test_an_export_shows_one_moment_whatever_is_removed_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, _ = await bench.export()
+    numbers_between = store.numbers_between
+
+    async def and_then_somebody_prunes(*arguments: Any) -> tuple[int, int] | None:
+        numbers = await numbers_between(*arguments)
+        await apart(bench.ledger.prune(LATER, kept.splitlines(keepends=True)))
+        return numbers
+
+    monkeypatch.setattr(store, "numbers_between", and_then_somebody_prunes)
+    export, exported = await bench.export()
+    assert alone(export) == (exported.first_seq, exported.last_seq) == (1, 32)
+    assert (await bench.records())[0].seq == 32
+
+
+async def test_of_an_export_the_trail_itself_is_the_subject(bench: Bench) -> None:
+    await bench.export()
+    *_, last = await bench.records()
+    assert (last.entry.type, last.entry.subject) == ("audit.export", "audit")
 
 
 async def test_nothing_is_exported_without_a_record_of_it(bench: Bench) -> None:

@@ -1,13 +1,17 @@
 """The stand-alone verifier, on exports made up and altered in every way."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +19,14 @@ from model_service.audit import signing
 from model_service.audit.domain import GENESIS, Head, SealKind
 from model_service.audit.segment import Segment
 from model_service.audit.signing import AuditKeys
-from model_service.audit.standalone import NothingCompared, Verifier, Wrong, verify
+from model_service.audit.standalone import (
+    NothingCompared,
+    Verifier,
+    Wrong,
+    main,
+    read_lines,
+    verify,
+)
 from model_service.kernel.secret import Secret
 from tests.audit_trails import CHAIN_KEY, SIGNING_KEY, START, entry, linked
 
@@ -172,3 +183,94 @@ def test_no_byte_of_an_export_can_be_changed(data: Any) -> None:
         json.loads(line).get("signed") for line in lines
     ]
     assert found.seq == 4
+
+
+def test_an_anchor_in_the_midst_stands_for_no_records() -> None:
+    lines = exported(3, 2)
+    checkpoint = KEYS.require_signed_line(lines[-1])
+    lines[-1] = signing.line(KEYS.sign(replace(checkpoint, kind=SealKind.ANCHOR)))
+    with pytest.raises(Wrong, match="checkpoint of the records from here is missing") as wrong:
+        check(lines)
+    assert wrong.value.seq == 4
+
+
+@pytest.mark.parametrize("changes", [{"digest": "00" * 32}, {"hash": "00" * 32}])
+def test_a_signed_checkpoint_of_other_records_covers_none_of_these(changes: Any) -> None:
+    lines = exported(3, 2)
+    checkpoint = KEYS.require_signed_line(lines[-1])
+    lines[-1] = signing.line(KEYS.sign(replace(checkpoint, **changes)))
+    with pytest.raises(Wrong, match="the records 4 to 5 are not those that were signed") as wrong:
+        check(lines)
+    assert wrong.value.seq == 4
+
+
+def test_a_line_may_be_as_long_as_the_longest_and_no_longer() -> None:
+    content = json.dumps({"seq": 2}).encode()
+    longest = content + b" " * (65_536 - len(content) - 1) + b"\n"
+    with pytest.raises(Wrong, match="but record 2 follows"):
+        check([longest])
+    with pytest.raises(Wrong, match="not one of an export"):
+        check([content + b" " * (65_536 - len(content)) + b"\n"])
+
+
+def test_a_file_is_read_in_lines_the_too_long_ones_in_pieces() -> None:
+    pieces = list(read_lines(io.BytesIO(b"a\n" + b"x" * 65_538 + b"\nb")))
+    assert pieces == [b"a\n", b"x" * 65_537, b"x\n", b"b"]
+
+
+class Files:
+    """An export, a later one and the public key, as files."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.write("export.jsonl", b"".join(exported(3)))
+        self.write("later.jsonl", b"".join(exported(3, 2)))
+        self.write("public.pem", KEYS.public_pem)
+
+    def write(self, name: str, content: bytes) -> None:
+        (self.directory / name).write_bytes(content)
+
+    def check(self, *names: str) -> int:
+        return main([name if name[:2] == "--" else str(self.directory / name) for name in names])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def test_the_command_says_what_is_right(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert files.check("later.jsonl", "public.pem") == 0
+    assert files.check("later.jsonl", "public.pem", "--checkpoint", "export.jsonl") == 0
+    said = "right: records 1 to 5, 2 checkpoints\n"
+    assert capsys.readouterr() == (said * 2, "")
+
+
+def test_the_command_names_what_is_wrong(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert files.check("export.jsonl", "public.pem", "--checkpoint", "later.jsonl") == 2
+    said = "WRONG: record 4: missing; a checkpoint kept earlier goes up to 5\n"
+    assert capsys.readouterr() == (said, "")
+
+
+def test_the_command_says_what_it_cannot_check(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Ed448PrivateKey.generate().public_key()
+    pem = other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    files.write("other.pem", pem)
+    assert files.check("export.jsonl", "other.pem") == 1
+    assert capsys.readouterr() == ("", "the public key is not an Ed25519 key\n")
+    assert files.check("nowhere.jsonl", "public.pem") == 1
+    assert files.check("export.jsonl", "public.pem", "--checkpoint", "nowhere.jsonl") == 1
+    assert files.check("export.jsonl", "public.pem", "--checkpoint", "public.pem") == 1
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert [line.count("nowhere.jsonl") for line in said.splitlines()] == [1, 1, 0]
+    assert said.endswith("what was kept earlier holds no checkpoint\n")
+
+
+def test_the_command_asks_for_an_export_and_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "export, public_key" in capsys.readouterr().err
