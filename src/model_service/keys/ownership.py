@@ -6,7 +6,7 @@ what they may do follows from a table. What the table does not name is refused.
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import Final
 
 from model_service.kernel.acting import names_nobody
@@ -32,29 +32,29 @@ class Action(StrEnum):
 class Relation(StrEnum):
     """How somebody stands to a key."""
 
-    ADMINISTRATOR = "administrator"
-    OWNER = "owner"
+    ADMINISTRATOR = auto()
+    OWNER = auto()
     """The owner, or a service acting for it."""
-    REVEALER = "revealer"
+    REVEALER = auto()
     """Who has a live grant with the scope reveal."""
-    MODEL_REVEALER = "model_revealer"
+    MODEL_REVEALER = auto()
     """The same limited to models: has the value only when asking for one of them."""
-    USER = "user"
+    USER = auto()
     """Who has a live grant with the scope use."""
-    UNNAMED = "unnamed"
+    UNNAMED = auto()
     """A service that does not say for whom it acts."""
-    STRANGER = "stranger"
+    STRANGER = auto()
 
 
 class Decision(StrEnum):
     """What becomes of a request."""
 
-    ALLOW = "allow"
-    REFUSE = "refuse"
+    ALLOW = auto()
+    REFUSE = auto()
     """They know the key and may not do that with it."""
-    HIDE = "hide"
+    HIDE = auto()
     """To them the key does not exist."""
-    ASK_FOR_NAME = "ask_for_name"
+    ASK_FOR_NAME = auto()
     """A service first has to say for whom it acts."""
 
 

@@ -234,3 +234,99 @@ async def test_a_later_use_is_not_lost_to_one_that_could_not_be_noted() -> None:
     known.directory.find(text)
     known.directory.give_back_uses(uses)
     assert known.directory.take_uses() == {token.id: NOW + timedelta(seconds=7)}
+
+
+async def test_a_dropped_token_is_never_known_again_however_many_were_dropped_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_DROPPED", 3)
+    made = [make_token() for _ in range(5)]
+    known = Known(*(token for token, _ in made))
+    for token, _ in made:
+        known.directory.drop(token.id)
+    await known.directory.load()
+    found = [known.directory.find(text) is not None for _, text in made]
+    assert found == [True, True, False, False, False], "the oldest are forgotten first"
+
+
+async def test_expired_tokens_are_let_go_of_in_the_order_of_their_expiry() -> None:
+    made = [make_token(expires_at=NOW + timedelta(seconds=n)) for n in (30, 10, 20, 40)]
+    known = Known(*(token for token, _ in made))
+    await known.directory.load()
+    sizes = []
+    for _ in range(4):
+        known.clock.advance(10)
+        known.directory.forget_expired()
+        sizes.append(len(known.directory))
+    assert sizes == [3, 2, 1, 0]
+
+
+async def test_a_dropped_token_takes_no_place_any_more() -> None:
+    (first, first_text), (second, second_text) = make_token(), make_token()
+    known = Known(first, second)
+    await known.directory.load()
+    known.directory.drop(first.id)
+    assert len(known.directory) == 1
+    assert known.directory.find(first_text) is None
+    assert known.directory.find(second_text) == second.principal
+
+
+async def test_a_token_that_was_unknown_and_is_known_now_is_not_remembered_as_unknown() -> None:
+    token, text = make_token()
+    known = Known()
+    await known.directory.look_up(text)
+    assert len(known.directory._unknown_until) == 1
+    known.directory.put(token)
+    assert len(known.directory._unknown_until) == 0
+
+
+async def test_the_unknown_tokens_forgotten_first_are_those_asked_for_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_UNKNOWN", 2)
+    texts = [make_token()[1] for _ in range(3)]
+    known = Known()
+    for text in texts:
+        await known.directory.look_up(text)
+    for text in reversed(texts):
+        await known.directory.look_up(text)
+    assert known.store.asked == ["find"] * 4
+
+
+async def test_the_id_in_a_token_is_told_whether_it_is_known_or_not() -> None:
+    token, text = make_token()
+    known = Known()
+    assert known.directory.claimed_id(text) == token.id
+    assert known.directory.claimed_id(b"msk_") is None
+
+
+async def test_a_look_up_that_was_given_up_does_not_stop_those_who_wait_for_the_same() -> None:
+    token, text = make_token()
+    known = Known(token)
+    known.store.hold = asyncio.Event()
+    gone, waiting = (asyncio.create_task(known.directory.look_up(text)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    known.store.hold.set()
+    assert await waiting == token.principal
+    assert known.directory._under_way == {}
+
+
+async def test_uses_are_handed_over_once() -> None:
+    token, text = make_token()
+    known = Known(token)
+    await known.directory.load()
+    known.directory.find(text)
+    assert known.directory.take_uses() == {token.id: NOW}
+    assert known.directory.take_uses() == {}
+
+
+async def test_a_refused_look_is_no_use_of_a_token() -> None:
+    token, text = make_token(expires_at=NOW + timedelta(seconds=1))
+    known = Known(token)
+    await known.directory.load()
+    known.clock.advance(1)
+    assert known.directory.find(text) is None
+    assert known.directory.find(text[:-1] + b"?") is None
+    assert known.directory.take_uses() == {}

@@ -16,7 +16,7 @@ from model_service.http.abuse import (
     Refusals,
 )
 from model_service.kernel.audit import AuditEvent, Decision
-from model_service.kernel.caller import Caller
+from model_service.kernel.caller import SYSTEM, Caller, set_caller
 from model_service.kernel.errors import TooManyRequests
 from model_service.kernel.provider import Verdict
 from model_service.kernel.rate import RateLimits, source_of
@@ -26,6 +26,7 @@ from model_service.keys import validation_limit
 from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from tests.access_tokens import SetClock
 from tests.fakes import RecordingTrail
+from tests.pauses import Pauses, stopped
 
 
 @pytest.fixture
@@ -268,6 +269,120 @@ async def test_the_last_counts_are_recorded_when_the_service_stops(clock: SetClo
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     assert trail.events[-1].reason == "2 more, from 1 addresses: 192.0.2.1 (2)"
+
+
+async def test_so_many_are_recorded_singly_as_the_documents_say(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+
+    async def recorded(actor: str, address: str) -> int:
+        before = len(trail.events)
+        for number in range(500):
+            client = address.replace("*", str(number % 250))
+            await refusals.note(refusal("auth.denied", client, actor=actor))
+        return len(trail.events) - before
+
+    assert await recorded("user:m", "192.0.2.*") == 60
+    assert await recorded("internal", "192.0.2.1") == 60
+    assert await recorded("anonymous", "192.0.2.1") == 20
+    assert await recorded("anonymous", "192.0.3.*") == 200 - 20
+
+
+async def test_every_window_has_room_of_its_own(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for _ in range(3):
+        for _ in range(SINGLY_BY_SOURCE + 5):
+            await refusals.note(refusal())
+        for _ in range(SINGLY_BY_PRINCIPAL + 5):
+            await refusals.note(refusal(actor="user:m"))
+        clock.advance(WINDOW)
+    singly = [event for event in trail.events if event.reason is None]
+    assert len(singly) == 3 * (SINGLY_BY_SOURCE + SINGLY_BY_PRINCIPAL)
+    assert [event.caller for event in trail.events if event.reason is not None] == [
+        SYSTEM, Caller("user:m"),
+    ] * 2  # fmt: skip
+
+
+async def test_a_window_is_as_long_from_its_first_refusal_on(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for pause in (0.0, WINDOW - 0.001):
+        clock.advance(pause)
+        for _ in range(SINGLY_BY_SOURCE):
+            await refusals.note(refusal())
+    assert len(trail.events) == SINGLY_BY_SOURCE
+    clock.advance(0.001)
+    await refusals.note(refusal())
+    assert len(trail.events) == SINGLY_BY_SOURCE + 2, "the flood's record and this one"
+
+
+async def test_who_is_refused_is_the_current_caller_unless_the_event_says(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+
+    async def flood() -> None:
+        set_caller(Caller("user:m", client="192.0.2.9"))
+        for _ in range(SINGLY_BY_PRINCIPAL + 2):
+            await refusals.note(AuditEvent(type="auth.denied", decision=Decision.DENY))
+
+    await asyncio.create_task(flood())
+    await refusals.step()
+    assert trail.events[-1].caller == Caller("user:m")
+    assert trail.events[-1].reason == "2 more, from 1 addresses: 192.0.2.9 (2)"
+
+
+async def test_a_flood_s_record_names_three_of_each_and_no_endless_name(clock: SetClock) -> None:
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    for number in range(SINGLY_BY_PRINCIPAL + 14):
+        subject = f"key:{'s' * 100}" if number % 2 else f"key:{number}"
+        await refusals.note(refusal("auth.denied", f"192.0.2.{number}", actor="u", subject=subject))
+    await refusals.step()
+    reason = trail.events[-1].reason
+    assert reason == (
+        "14 more, from 14 addresses: 192.0.2.60 (1), 192.0.2.61 (1), 192.0.2.62 (1); "
+        f"at 8 subjects: key:{'s' * 76} (7), key:60 (1), key:62 (1)"
+    )
+
+
+async def test_counts_that_could_not_be_recorded_are_joined_with_later_ones(
+    clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abuse, "_MOST_NAMES", 2)
+    trail = RecordingTrail()
+    trail.available = False
+    refusals = Refusals(trail, clock.monotonic)
+    for client in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        await refusals.note(refusal(client=client, subject="key:1"))
+    await refusals.step()
+    await refusals.note(refusal(client="192.0.2.2", subject="key:2"))
+    await refusals.step()
+    trail.available = True
+    await refusals.step()
+    assert [event.reason for event in trail.events] == [
+        (
+            "5 more, from 2+ addresses: 192.0.2.1 (2), 192.0.2.2 (2); "
+            "at 2 subjects: key:1 (4), key:2 (1)"
+        )
+    ]
+
+
+async def test_a_window_begins_every_minute_without_any_refusal(
+    clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, abuse)
+    trail = RecordingTrail()
+    refusals = Refusals(trail, clock.monotonic)
+    job = asyncio.create_task(refusals.run())
+    await pauses.begun()
+    for _ in range(SINGLY_BY_SOURCE + 3):
+        await refusals.note(refusal())
+    assert len(trail.events) == SINGLY_BY_SOURCE
+    await pauses.over()
+    assert trail.events[-1].reason == "3 more, from 1 addresses: 192.0.2.1 (3)"
+    assert pauses.taken == [WINDOW] * 2
+    await stopped(job)
 
 
 class AnsweringGate:

@@ -131,6 +131,16 @@ def test_what_each_may_do(standing: Relation, internal: bool) -> None:
     assert allowed == ALLOWED[standing][internal]
 
 
+def test_actions_are_called_in_the_audit_trail_as_ever() -> None:
+    assert sorted(Action) == [
+        "change", "delete", "reveal", "rotate", "see", "see_shares", "share", "validate",
+    ]  # fmt: skip
+
+
+def test_scopes_of_grants_are_called_as_the_contract_says() -> None:
+    assert sorted(ShareScope) == ["reveal", "use"]
+
+
 def test_the_rule_names_every_relation() -> None:
     assert MAY.keys() == set(Relation)
 
