@@ -1,7 +1,9 @@
 """The small faults that are put into a module, one at a time.
 
 What nobody promises is left alone: docstrings, annotations, decorators, log lines, sentences for
-people, and what describes a field to readers of the API's documents.
+people, what describes a field to readers of the API's documents, names that only a statement of
+SQL itself sees, and durations and sizes by one. The rules are in docs/mutation-testing.md; they
+are about kinds of code, never about a line.
 """
 
 import ast
@@ -39,6 +41,10 @@ _LOGGERS = {"log", "_log", "logger", "_logger"}
 _TYPING_CALLS = {"cast", "TypeVar", "NewType", "ParamSpec"}
 #: Arguments that only end up in the API's documents.
 _DESCRIPTIONS = {"description", "title", "summary", "examples", "example", "documentation"}
+#: Methods whose text names a part of an SQL statement to the rest of the same statement.
+_SQL_NAMES = {"alias", "cte", "subquery"}
+#: From here on, a number that a module names is a size, of which one more is no fault.
+_SIZE = 100
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,14 @@ class Mutant:
 
 def mutants(tree: ast.Module) -> list[Mutant]:
     """All faults for a module, in the order of its text."""
-    return sorted(_Finder().within(tree), key=lambda mutant: mutant.line)
+    return sorted(_Finder(_called_at_import(tree)).within(tree), key=lambda mutant: mutant.line)
 
 
 class _Finder:
     """Goes through the tree and keeps in mind where it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_import: set[str]) -> None:
+        self._at_import = at_import
         self._reach: tuple[int, int] | None = None
         self._names: tuple[str, ...] = ()
         self._function = ""
@@ -106,7 +113,10 @@ class _Finder:
         if _is_docstring(field, node) or _is_silent(node):
             return
         before = self._reach, self._names, self._function
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.FunctionDef) and not self._names and node.name in self._at_import:
+            # What it gives is made by then; only a module that is imported anew shows the fault.
+            self._names = (node.name,)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             self._names = (*self._names, node.name)
             self._function = self._function or ".".join(self._names)
             self._reach = node.body[0].lineno, node.end_lineno or node.lineno
@@ -143,7 +153,8 @@ class _Finder:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 yield "not removed", operand
             case ast.Constant(value=value) if not isinstance(owner, ast.JoinedStr):
-                yield from self._constants(value)
+                if not (self._is_named_by_the_module and _is_duration_or_size(value)):
+                    yield from self._constants(value)
             case ast.JoinedStr(values=values) if not _is_sentence(_words(node)):
                 yield "text", ast.JoinedStr([ast.Constant("x"), *values])
             case ast.Return(value=value) if value is not None and not _is_plain(value):
@@ -165,6 +176,10 @@ class _Finder:
             node, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Constant
         ):
             yield "condition negated", ast.UnaryOp(ast.Not(), node)  # type: ignore[arg-type]
+
+    @property
+    def _is_named_by_the_module(self) -> bool:
+        return not self._names
 
     def _constants(self, value: object) -> Iterator[tuple[str, ast.AST]]:
         if isinstance(value, bool):
@@ -201,6 +216,17 @@ class _Finder:
             yield Mutant(**{**vars(mutant), "after": after})
 
 
+def _called_at_import(tree: ast.Module) -> set[str]:
+    """The functions of the module that its own statements call."""
+    statements = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    return {
+        call.func.id
+        for statement in statements
+        for call in ast.walk(statement)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    }
+
+
 def _is_left_alone(node: ast.AST, field: str) -> bool:
     if field in {"annotation", "returns", "decorator_list", "bases", "type_params"}:
         return True
@@ -211,6 +237,10 @@ def _is_left_alone(node: ast.AST, field: str) -> bool:
             return name in _DESCRIPTIONS
         case ast.Call(func=ast.Name(id=name)):
             return name in _TYPING_CALLS and field == "args"
+        case ast.Call(func=ast.Attribute(attr=name)) if name in _SQL_NAMES:
+            return field == "args"
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=", "), attr="join")):
+            return field == "func"  # how names in a sentence are parted
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return True
         case ast.Assign(targets=[ast.Name(id="__all__")]):
@@ -240,7 +270,12 @@ def _words(node: ast.JoinedStr) -> str:
 
 
 def _is_sentence(text: str) -> bool:
-    return text.count(" ") > 2
+    """Whether people read it: more than three words, or two of which the first is capital."""
+    return text.count(" ") > 2 or (" " in text.strip() and text[0].isupper())
+
+
+def _is_duration_or_size(value: object) -> bool:
+    return isinstance(value, float) or (type(value) is int and value >= _SIZE)
 
 
 def _is_plain(value: ast.expr) -> bool:

@@ -13,9 +13,12 @@ _VAULT = (
 _AUDIT = (
     "tests/unit/audit",
     "tests/store/test_audit_append.py",
+    "tests/store/test_audit_baseline.py",
+    "tests/store/test_audit_keys.py",
     "tests/store/test_audit_verify.py",
     "tests/store/test_audit_checkpoints.py",
     "tests/store/test_audit_export.py",
+    "tests/store/test_audit_prune.py",
     "tests/api/test_audit_api.py",
 )
 _ACCESS = (
@@ -25,6 +28,7 @@ _ACCESS = (
     "tests/store/test_access_store.py",
     "tests/store/test_shares_store.py",
     "tests/api/test_access.py",
+    "tests/api/test_denials.py",
     "tests/api/test_tokens_abuse.py",
     "tests/api/test_tokens_routes.py",
     "tests/api/test_tokens_scopes.py",
@@ -61,8 +65,9 @@ GROUPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "audit",
         (
-            "audit/api.py", "audit/chain.py", "audit/checkpoints.py", "audit/domain.py",
-            "audit/export.py", "audit/keys.py", "audit/ledger.py", "audit/prune.py",
+            "audit/api.py", "audit/baseline.py", "audit/chain.py", "audit/checkpoints.py",
+            "audit/domain.py", "audit/export.py", "audit/keys.py", "audit/ledger.py",
+            "audit/prune.py",
             "audit/seals.py", "audit/segment.py", "audit/signing.py", "audit/standalone.py",
             "audit/store.py", "audit/trail.py", "audit/verify.py",
         ),
