@@ -5,10 +5,12 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from typing_extensions import override
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -18,6 +20,7 @@ from model_service.kernel.types import Provider
 from model_service.sandbox.anthropic import Anthropic
 from model_service.sandbox.azure import Azure
 from model_service.sandbox.azure_admin import AzureAdmin
+from model_service.sandbox.delivery import CONNECTION
 from model_service.sandbox.google import Google
 from model_service.sandbox.keys import SHARED_PREFIX, Behaviour
 from model_service.sandbox.ollama import Ollama
@@ -144,7 +147,7 @@ def announcement(sandbox: Sandbox) -> Iterator[str]:
 
 
 class _Connection(HttpToolsProtocol):
-    """uvicorn's, without the access log: a key may stand in the URL."""
+    """uvicorn's, without the access log, as a key may stand in the URL, and breakable."""
 
     def __init__(
         self,
@@ -155,6 +158,22 @@ class _Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = False
+
+    @override
+    def on_message_begin(self) -> None:
+        """Let what answers the request break the connection (`delivery.Connection`)."""
+        super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+
+    def close(self) -> None:
+        """Close it after what was sent."""
+        self.transport.close()
+
+    def reset(self) -> None:
+        """Break it off: without lingering, closing sends a reset (SO_LINGER in socket(7))."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,8 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from model_service.kernel.types import Provider
+from model_service.sandbox.delivery import gone, instead
+from model_service.sandbox.faults import Fault, Faults, Pace
 from model_service.sandbox.keys import Behaviour, KeyRule
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -69,12 +71,32 @@ class Received:
         return orjson.loads(self.body)
 
 
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What the provider would bill for one call that it answered, in tokens by disjoint classes.
+
+    `output` includes `reasoning`. `fault` is what spoiled the answer on its way, `stream`
+    whether it went out in events.
+    """
+
+    model: str
+    path: str
+    stream: bool
+    input: int
+    cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    fault: Fault | None = None
+
+
 class StandIn(ABC):
     """One provider's stand-in: an ASGI application with a state of its own.
 
-    `requests` is the ledger, oldest first. Tests may set `down` (everything is answered
-    with 503), `always` (the behaviour for every request, whatever its key) and
-    `retry_after` (seconds).
+    `requests` is the ledger of what came, `usage` of what was answered and billed, both oldest
+    first. Tests may set `down` (everything is answered with 503), `always` (the behaviour for
+    every request, whatever its key), `retry_after` (seconds) and `pace` (how slow faults are).
     """
 
     provider: ClassVar[Provider]
@@ -82,6 +104,9 @@ class StandIn(ABC):
     def __init__(self) -> None:
         self.origin = ""
         self.requests: deque[Received] = deque(maxlen=LEDGER_LENGTH)
+        self.usage: deque[Billed] = deque(maxlen=LEDGER_LENGTH)
+        self.pace = Pace()
+        self._faults = Faults()
         self.down = False
         self.always: Behaviour | None = None
         self.retry_after = 7
@@ -100,6 +125,9 @@ class StandIn(ABC):
     def clear(self) -> None:
         """Forget the requests and put the switches back."""
         self.requests.clear()
+        self.usage.clear()
+        self.pace = Pace()
+        self._faults.clear()
         self.down = False
         self.always = None
 
@@ -139,6 +167,17 @@ class StandIn(ABC):
         else:
             await self._router(scope, receive, send)
 
+    def fault_of(self, model: str) -> Fault | None:
+        """What this call of the model has to suffer. Ask once for each call: `-once` counts."""
+        return self._faults.due(model)
+
+    def instead(self, fault: Fault, error: Callable[[Fault], Response]) -> Response:
+        """What a call gets in place of an answer (`fault.comes_first`).
+
+        `error` gives the provider's own error for the faults that it has one for.
+        """
+        return instead(fault, _bad_gateway(), error)
+
     async def misbehave(self, behaviour: Behaviour, request: Request) -> Response:
         """The answer of a provider, or of something in front of it, that is not well."""
         match behaviour:
@@ -155,12 +194,11 @@ class StandIn(ABC):
                 response.headers["x-echoed-key"] = key
                 return response
             case Behaviour.HTML:
-                return Response(_BAD_GATEWAY_PAGE, 502, {"server": "nginx"}, "text/html")
+                return _bad_gateway()
             case Behaviour.REDIRECT:
                 return RedirectResponse(METADATA_URL, 302)
             case Behaviour.SILENT:
-                while (await request.receive())["type"] != "http.disconnect":
-                    pass
+                await gone(request.receive)
                 # Goes nowhere: the connection is gone. 499 is nginx's number for that.
                 return Response(status_code=499)
 
@@ -246,6 +284,10 @@ class KeyedStandIn(StandIn):
     @abstractmethod
     def key_refused(self, request: Request, key: str) -> Response:
         """The provider's answer to a key it does not know."""
+
+
+def _bad_gateway() -> Response:
+    return Response(_BAD_GATEWAY_PAGE, 502, {"server": "nginx"}, "text/html")
 
 
 def json_response(
