@@ -116,22 +116,6 @@ class Reply:
     reasoning_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
-    """What one answered call is billed for; the five classes of tokens are disjoint.
-
-    But for `reasoning`, which says how many of `output` were reasoning.
-    """
-
-    model: str
-    input: int = 0
-    cached_input: int = 0
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-
 def reply(ask: Ask) -> Reply:
     """The answer to a request."""
     lower = ask.text.lower()
