@@ -1,6 +1,7 @@
 """From a stream of events to a whole answer and back: one mapping serves both."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from model_service.providers.chat import (
     Candidate,
@@ -40,8 +41,8 @@ def _candidate_events(index: int, candidate: Candidate) -> Iterator[ChatEvent]:
     for part in candidate.parts:
         match part:
             case Text():
-                yield TextDelta(part.text, index, logprobs)
-                logprobs = None
+                with_text, logprobs = (logprobs, None) if part.text else (None, logprobs)
+                yield TextDelta(part.text, index, with_text)
             case Reasoning():
                 if part.text:
                     yield ReasoningDelta(part.text, index, part.id)
@@ -55,6 +56,8 @@ def _candidate_events(index: int, candidate: Candidate) -> Iterator[ChatEvent]:
                 calls += 1
             case _:  # nothing else is said by a model
                 continue
+    if logprobs is not None:
+        yield TextDelta("", index, logprobs)
     yield Finished(candidate.finish, index, candidate.stop_sequence)
 
 
@@ -95,13 +98,23 @@ def assemble(events: Iterable[ChatEvent]) -> ChatAnswer:
     return assembler.answer()
 
 
+_Spoken = Text | Reasoning | Refusal | ToolCall
+"""What an answer has parts of."""
+
+_Pieces = list[str]
+
+
 class _Building:
-    """A candidate under way; a thought is open until its end, or until something else comes."""
+    """A candidate under way; a thought is open until its end, or until something else comes.
+
+    A part's text comes in many pieces. They are joined when the answer is asked for, so that a
+    long one is not copied once for each piece.
+    """
 
     def __init__(self) -> None:
-        self._parts: list[Part] = []
-        self._calls: dict[int, ToolCall] = {}
-        self._thought: Reasoning | None = None
+        self._parts: list[tuple[_Spoken, _Pieces]] = []
+        self._calls: dict[int, _Pieces] = {}
+        self._thought: tuple[Reasoning, _Pieces] | None = None
         self._finish = FinishReason.STOP
         self._stop_sequence: str | None = None
         self._logprobs: Document | None = None
@@ -111,51 +124,75 @@ class _Building:
             self._thought = None
         match event:
             case TextDelta():
-                self._add_text(event)
+                # An empty one may be there for its log probabilities alone.
+                if event.text or event.logprobs is None:
+                    self._said(Text).append(event.text)
+                if event.logprobs is not None:
+                    self._add_logprobs(event.logprobs)
             case ReasoningDelta():
-                if self._thought is None:
-                    self._thought = Reasoning("", id=event.id)
-                    self._parts.append(self._thought)
-                self._thought.text += event.text
+                self._thinking(event.id)[1].append(event.text)
             case ReasoningEnded():
-                thought = self._thought
-                if thought is None:
-                    thought = Reasoning("", id=event.id)
-                    self._parts.append(thought)
+                thought, _ = self._thinking(event.id)
                 thought.signature, thought.redacted = event.signature, event.redacted
                 self._thought = None
             case RefusalDelta():
-                last = self._parts[-1] if self._parts else None
-                if isinstance(last, Refusal):
-                    last.text += event.text
-                else:
-                    self._parts.append(Refusal(event.text))
+                self._said(Refusal).append(event.text)
             case ToolCallStarted():
                 call = ToolCall(event.id, event.name, "", event.signature)
-                self._calls[event.index] = call
-                self._parts.append(call)
+                self._calls[event.index] = self._begin(call)
             case ToolCallDelta():
-                self._calls[event.index].arguments += event.arguments
+                self._calls[event.index].append(event.arguments)
             case Finished():
                 self._finish, self._stop_sequence = event.reason, event.stop_sequence
             case _:  # neither of the others belongs to a candidate
                 pass
 
-    def _add_text(self, event: TextDelta) -> None:
-        last = self._parts[-1] if self._parts else None
-        if isinstance(last, Text):
-            last.text += event.text
-        else:
-            self._parts.append(Text(event.text))
-        if event.logprobs is not None:
-            before = self._logprobs
-            merged = event.logprobs
-            if before is not None:
-                merged = {
-                    name: [*(before.get(name) or ()), *(merged.get(name) or ())]
-                    for name in before.keys() | merged.keys()
-                }
-            self._logprobs = merged
-
     def candidate(self) -> Candidate:
-        return Candidate(self._parts, self._finish, self._stop_sequence, self._logprobs)
+        parts: list[Part] = []
+        for part, pieces in self._parts:
+            text = "".join(pieces)
+            if isinstance(part, ToolCall):
+                parts.append(replace(part, arguments=text))
+            else:
+                parts.append(replace(part, text=text))
+        logprobs = self._logprobs
+        if logprobs is not None:
+            logprobs = {
+                name: value.copy() if isinstance(value, list) else value
+                for name, value in logprobs.items()
+            }
+        return Candidate(parts, self._finish, self._stop_sequence, logprobs)
+
+    def _begin(self, part: _Spoken) -> _Pieces:
+        pieces: _Pieces = []
+        self._parts.append((part, pieces))
+        return pieces
+
+    def _said(self, kind: type[Text] | type[Refusal]) -> _Pieces:
+        """The pieces of the last part, if it is of that kind, else of a new one."""
+        if self._parts and isinstance(self._parts[-1][0], kind):
+            return self._parts[-1][1]
+        return self._begin(kind(""))
+
+    def _thinking(self, given_id: str | None) -> tuple[Reasoning, _Pieces]:
+        """The open thought, or a new one."""
+        if self._thought is None:
+            thought = Reasoning("")
+            self._thought = thought, self._begin(thought)
+        if self._thought[0].id is None:
+            self._thought[0].id = given_id
+        return self._thought
+
+    def _add_logprobs(self, more: Document) -> None:
+        """Lists grow (`content`, `refusal`); null stands for none of that kind."""
+        if self._logprobs is None:
+            self._logprobs = {}
+        before = self._logprobs
+        for name, value in more.items():
+            known = before.get(name)
+            if isinstance(known, list) and isinstance(value, list):
+                known += value
+            elif isinstance(value, list):
+                before[name] = value.copy()
+            elif known is None:
+                before[name] = value

@@ -6,12 +6,16 @@ a request is dropped in silence. null counts as absent, as it does for the provi
 
 import math
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Final
 
 from model_service.providers.faults import invalid, unsupported
 
 Document = dict[str, Any]
 """A JSON object off the wire."""
+
+# What JSON can be written with: a whole number in 64 bits, signed or not.
+_LEAST_INTEGER: Final = -(2**63)
+_GREATEST_INTEGER: Final = 2**64 - 1
 
 
 class Fields:
@@ -76,6 +80,8 @@ class Fields:
             raise invalid(self._path + field, "must be a whole number")
         if (low is not None and value < low) or (high is not None and value > high):
             raise invalid(self._path + field, f"must be {_bounds(low, high)}")
+        if not _LEAST_INTEGER <= value <= _GREATEST_INTEGER:
+            raise invalid(self._path + field, "is too large a number")
         return value
 
     def number(
@@ -87,7 +93,7 @@ class Fields:
             return None
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise invalid(self._path + field, "must be a number")
-        if not math.isfinite(value):
+        if not -math.inf < value < math.inf:
             raise invalid(self._path + field, "must be finite")
         if (low is not None and value < low) or (high is not None and value > high):
             raise invalid(self._path + field, f"must be {_bounds(low, high)}")

@@ -19,21 +19,19 @@ Event = tuple[bytes, bytes]
 class EventParser:
     """Turns pieces of a stream into whole events."""
 
-    __slots__ = ("_ends_in_lf", "_max", "_pieces", "_size", "_skip_lf")
+    __slots__ = ("_max", "_rest", "_skip_lf")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max = max_event
-        # What came after the last whole event; joined only when its end is there, so that an
-        # event of many pieces is not copied once for each of them.
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._ends_in_lf = False
+        # What came after the last whole event. It grows in place, so that an event of many
+        # pieces is not copied once for each of them, and takes no more memory than its bytes.
+        self._rest = bytearray()
         self._skip_lf = False
 
     @property
     def has_rest(self) -> bool:
         """Whether the stream, if it ended now, would have ended within an event."""
-        return any(piece.strip() for piece in self._pieces)
+        return any(line.strip() and not line.startswith(b":") for line in self._rest.split(b"\n"))
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes.
@@ -54,24 +52,25 @@ class EventParser:
         """
         if self._skip_lf or b"\r" in data:
             data = self._normalised(data)
-        end = data.rfind(b"\n\n")
-        if end < 0 and not (self._ends_in_lf and data[:1] == b"\n"):
-            if data:
-                self._keep(data)
+        rest = self._rest
+        last = data.rfind(b"\n\n")
+        if last >= 0:
+            end = last + 2
+        elif data[:1] == b"\n" and rest[-1:] == b"\n":
+            end = 1  # the blank line was cut in two
+        else:
+            self._keep(data)
             return b""
-        end = 1 if end < 0 else end + 2
-        whole = b"".join((*self._pieces, data[:end])) if self._pieces else data[:end]
-        self._pieces, self._size, self._ends_in_lf = [], 0, False
+        whole = b"".join((rest, data[:end])) if rest else data[:end]
+        self._rest = bytearray()
         if end < len(data):
             self._keep(data[end:])
         return whole
 
-    def _keep(self, rest: bytes) -> None:
-        self._size += len(rest)
-        if self._size > self._max:
+    def _keep(self, data: bytes) -> None:
+        if len(self._rest) + len(data) > self._max:
             raise malformed("The provider sent an event without end")
-        self._pieces.append(rest)
-        self._ends_in_lf = rest[-1:] == b"\n"
+        self._rest += data
 
     def _normalised(self, data: bytes) -> bytes:
         """The same with LF alone; a CR at the end may be the first half of a CR LF."""
