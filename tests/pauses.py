@@ -27,9 +27,13 @@ class Pauses:
         async with asyncio.timeout(20):
             await self._begun.acquire()
 
+    def end(self) -> None:
+        """End the pause."""
+        self._ended.release()
+
     async def over(self) -> None:
         """End the pause, and wait until the job pauses again."""
-        self._ended.release()
+        self.end()
         await self.begun()
 
 

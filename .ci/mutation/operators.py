@@ -235,6 +235,8 @@ def _is_left_alone(node: ast.AST, field: str) -> bool:
             return field == "slice"
         case ast.keyword(arg=name):
             return name in _DESCRIPTIONS
+        case ast.Call(func=ast.Name(id="zip")):
+            return field == "keywords"  # `strict` is an assertion
         case ast.Call(func=ast.Name(id=name)):
             return name in _TYPING_CALLS and field == "args"
         case ast.Call(func=ast.Attribute(attr=name)) if name in _SQL_NAMES:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -12,8 +13,9 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from model_service.audit import chain
+from model_service.audit import trail as module
 from model_service.audit.domain import ANSWER_SECONDS, GENESIS
-from model_service.audit.trail import MAX_TEXT
+from model_service.audit.trail import MAX_BATCH, MAX_TEXT
 from model_service.db.engine import create_engine
 from model_service.db.tables import audit_head
 from model_service.db.uow import Database
@@ -21,6 +23,7 @@ from model_service.kernel.audit import AuditEvent
 from model_service.kernel.caller import Caller, set_caller
 from model_service.kernel.errors import AuditUnavailable, DatabaseUnavailable
 from model_service.kernel.secret import Secret
+from model_service.kernel.types import uuid7
 from tests.audit_trails import CHAIN_KEY, Bench, empty_trail, make_bench
 
 EVENT = AuditEvent(type="key.reveal", subject="key:1")
@@ -186,6 +189,54 @@ async def test_what_looks_like_a_credential_is_not_written_down(database: Databa
     assert "sk-leak" not in chain.line(record).decode()
 
 
+async def test_what_this_service_named_itself_is_written_down_as_it_is(database: Database) -> None:
+    await empty_trail(database)
+    bench = make_bench(database, redact=lambda _: "[redacted]")
+    ours = f"key:{uuid7()}"
+    version_4, request_id = str(uuid4()), str(uuid7())
+    for subject, asked in (
+        (ours, request_id),
+        (f"{ours}0", version_4),
+        (f"user:{uuid7()}", f"{request_id}0"),
+        (f"Key:{uuid7()}", request_id.upper()),
+    ):
+        event = AuditEvent(type="x.y", subject=subject, caller=Caller("system", None, asked))
+        await bench.trail.record(event)
+    entries = [record.entry for record in await bench.records()]
+    assert [entry.subject for entry in entries] == [ours, *["[redacted]"] * 3]
+    assert [entry.request_id for entry in entries] == [request_id, *["[redacted]"] * 3]
+
+
+async def test_a_batch_is_bounded_but_takes_in_whole_what_one_caller_records(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BATCH", 3)
+    joined: list[int] = []
+    join = bench.trail._join
+
+    def counted(records: list[module.Pending]) -> bool:
+        is_inside = join(records)
+        if is_inside:
+            joined.append(len(records))
+        return is_inside
+
+    monkeypatch.setattr(bench.trail, "_join", counted)
+    sizes = [1, 1, 1, 1, 1, 5, 1]
+    await asyncio.gather(*(bench.trail.record(*[EVENT] * size) for size in sizes))
+    assert joined == [3, 7, 1]
+    assert await chained(bench) == 11
+
+
+async def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:
+    await bench.trail.close()
+    recording = asyncio.create_task(bench.trail.record(EVENT))
+    await asyncio.sleep(0)
+    await bench.trail.close()
+    assert await bench.count() == 1
+    await recording
+    await bench.trail.close()
+
+
 _PLPGSQL = "RETURNS trigger LANGUAGE plpgsql AS"
 
 #: How somebody makes the trail unwritable, and how it is mended again.
@@ -260,6 +311,20 @@ async def test_what_cannot_be_recorded_does_not_happen_and_later_does(
     await bench.trail.record(EVENT)
     assert await chained(bench) == 3
     await intruder.execute("DROP TABLE things")
+
+
+async def test_why_nothing_can_be_recorded_is_told_to_all_at_once(
+    bench: Bench, intruder: asyncpg.Connection
+) -> None:
+    async with broken(intruder, "inserts refused"):
+        answers = await asyncio.gather(
+            *(bench.trail.record(EVENT) for _ in range(MAX_BATCH + 1)), return_exceptions=True
+        )
+        assert len(answers) == MAX_BATCH + 1
+        for answer in answers:
+            # Not that it took too long, which is what they would find out by themselves.
+            assert isinstance(answer, AuditUnavailable)
+            assert isinstance(answer.__cause__, AuditUnavailable)
 
 
 @pytest.mark.parametrize("how", ["table renamed", "head gone", "records locked"])

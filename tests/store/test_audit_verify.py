@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from model_service.audit import seals
+from model_service.audit import seals, store
+from model_service.audit import verify as verifying
 from model_service.audit.domain import Checkpoint
 from model_service.audit.signing import AuditKeys
 from model_service.audit.verify import verify
@@ -296,3 +297,72 @@ async def reseal(bench: Bench, before: str, after: str) -> None:
             term=2,
         )
     )
+
+
+async def store_keys(bench: Bench, count: int) -> list[str]:
+    """So many keys, each with its ciphertext on record."""
+    ids = [f"00000000-0000-7000-8000-{number:012}" for number in range(count)]
+    for key_id in ids:
+        await bench.execute(
+            "INSERT INTO api_keys (id, user_id, provider, key_name, encrypted_key, key_version,"
+            " key_prefix, usage_count, is_active, is_valid, created_at, updated_at)"
+            " VALUES (CAST(:id AS uuid), 'u', 'OPENAI', CAST(:id AS text), 'one', 1, '***', 0,"
+            " true, true, now(), now())",
+            id=key_id,
+        )
+        await bench.trail.record(
+            AuditEvent(
+                type="key.create", subject=f"key:{key_id}", ciphertext_sha256=digest("one"), term=1
+            )
+        )
+    return ids
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+async def test_every_stored_key_is_compared_however_many_are_read_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(verifying, "KEYS_BATCH", batch)
+    ids = await store_keys(bench, 5)
+    assert (await bench.ledger.verify()).keys == 5
+    await bench.execute(
+        "UPDATE api_keys SET encrypted_key = 'two' WHERE id = CAST(:id AS uuid)", id=ids[-1]
+    )
+    with pytest.raises(AuditBroken, match=ids[-1]) as broken:
+        await bench.ledger.verify()
+    assert broken.value.seq == 35
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+async def test_every_sealing_anew_is_compared_however_many_are_read_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(verifying, "KEYS_BATCH", batch)
+    await record_ciphertext(bench, digest("0"))
+    for number in range(3):
+        await reseal(bench, str(number), str(number + 1))
+    await bench.ledger.verify()
+    await reseal(bench, "2", "4")
+    with pytest.raises(AuditBroken, match=KEY) as broken:
+        await bench.ledger.verify()
+    assert broken.value.seq == 35
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+async def test_every_checkpoint_is_compared_however_many_are_read_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(verifying, "SEALS_BATCH", batch)
+    await bench.ledger.checkpointer.cover()
+    found = await bench.ledger.verify(await kept(bench))
+    assert (found.checkpoints, found.signed_seq, found.last_seq) == (3, 30, 30)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 30, 31])
+async def test_every_record_is_read_however_many_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(store, "READ_BATCH", batch)
+    progress: list[int] = []
+    assert (await bench.ledger.verify((), progress.append)).last_seq == 30
+    assert progress == [*range(batch, 30, batch), 30]
