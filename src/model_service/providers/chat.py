@@ -229,6 +229,9 @@ class ChatRequest:
     user: str | None = None
     metadata: Document | None = None
     service_tier: str | None = None
+    dropped: list[str] = field(default_factory=list)
+    """Names, as the door spells them, of what it read and this form has no place for, because it
+    cannot change the answer (hints for caches). They are listed with what the upstream drops."""
 
 
 # What comes back.
@@ -272,13 +275,18 @@ class Candidate:
 
 @dataclass(slots=True)
 class ChatAnswer:
-    """A whole answer. `id` is the provider's, `created` in seconds since 1970."""
+    """A whole answer. `id` is the provider's, `created` in seconds since 1970.
+
+    `request` is what it answers, for a door that repeats that (OpenAI's responses); the gateway
+    sets it.
+    """
 
     id: str
     candidates: list[Candidate]
     usage: Usage
     created: int | None = None
     service_tier: str | None = None
+    request: ChatRequest | None = None
 
 
 # The events of a stream, in the order in which they come: `Started`, then deltas and `Finished`
