@@ -18,7 +18,7 @@ from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.providers.asking import ask, knock
 from model_service.providers.base import ProviderSpec
-from model_service.providers.dialects.anthropic import Anthropic
+from model_service.providers.dialects.anthropic.listing import Anthropic
 from model_service.providers.dialects.azure import KEY_FORMAT, Azure
 from model_service.providers.dialects.google import Google
 from model_service.providers.dialects.ollama.listing import Ollama

@@ -1,4 +1,4 @@
-"""The Anthropic API.
+"""Anthropic's models, and how a key is tried.
 
 Sources: https://platform.claude.com/docs/en/api/messages, .../api/models/list, .../api/errors
 """
