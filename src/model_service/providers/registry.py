@@ -20,7 +20,7 @@ from model_service.providers.asking import ask, knock
 from model_service.providers.base import ProviderSpec
 from model_service.providers.dialects.anthropic.listing import Anthropic
 from model_service.providers.dialects.azure import KEY_FORMAT, Azure
-from model_service.providers.dialects.google import Google
+from model_service.providers.dialects.google.listing import Google
 from model_service.providers.dialects.ollama.listing import Ollama
 from model_service.providers.dialects.openai import OpenAI
 from model_service.providers.egress import EgressPolicy, vetted_endpoint
