@@ -4,10 +4,12 @@ _VAULT = (
     "tests/unit/vault",
     "tests/vectors/test_vectors_rfc.py",
     "tests/vectors/test_vectors_wycheproof.py",
+    "tests/store/test_secret_custody.py",
     "tests/store/test_secret_fence.py",
     "tests/store/test_secret_instances.py",
     "tests/store/test_secret_exposure.py",
     "tests/store/test_secret_renewal.py",
+    "tests/store/test_secret_reveal.py",
     "tests/store/test_rewrap_records.py",
 )
 _AUDIT = (

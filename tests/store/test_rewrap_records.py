@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from model_service.db import tables
 from model_service.db.uow import Database
-from model_service.kernel.errors import AuditUnavailable
+from model_service.kernel.errors import AuditUnavailable, DatabaseUnavailable
+from model_service.kernel.keyring import TermState
 from model_service.kernel.sealed import SealedRow, term_prefix
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import uuid7
@@ -19,6 +20,7 @@ from model_service.vault import rewrap
 from model_service.vault.envelope import ciphertext_sha256, term_of
 from model_service.vault.rewrap import Outcome
 from tests.keyrings import Process, let_pass, stored_texts
+from tests.pauses import Pauses, stopped
 
 _k = tables.api_keys.c
 
@@ -76,6 +78,133 @@ async def test_each_moved_record_is_recorded_with_its_new_ciphertext(process: Pr
     assert process.moved == [("api_keys", 1)] + [
         (table.name, 0) for table in process.tables if table.name != "api_keys"
     ]
+
+
+async def test_a_record_says_which_ciphertext_it_is_about(process: Process) -> None:
+    key = await process.add_key("sk-value")
+    before = (await stored_texts(process.database, _k.encrypted_key))[key.id]
+    await process.change_term()
+    process.trail.events.clear()
+    await process.finish()
+    (event,) = process.trail.events
+    assert event.reason == f"replaces {ciphertext_sha256(before)}"
+
+
+async def test_in_the_background_records_are_moved_and_their_terms_destroyed(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, rewrap)
+    await process.add_key("sk-value")
+    job = asyncio.create_task(process.rewrapper.run())
+    await pauses.begun()
+    assert pauses.taken == [rewrap.IDLE], "there is no former term"
+    await process.change_term()
+    for _ in process.tables:
+        await pauses.over()
+    assert pauses.taken[1:] == [rewrap.PAUSE] * len(process.tables)
+    await let_pass(process.database, 100_000)
+    await pauses.over()
+    assert process.keyring.states == {1: TermState.DESTROYED, 2: TermState.ACTIVE}
+    await pauses.over()
+    assert pauses.taken[-2:] == [rewrap.IDLE] * 2
+    await stopped(job)
+
+
+async def test_in_the_background_a_term_that_has_to_stay_is_looked_at_again_later(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, rewrap)
+    await process.add_key("sk-value")
+    await process.change_term()
+    job = asyncio.create_task(process.rewrapper.run())
+    await pauses.begun()
+    for _ in process.tables:
+        await pauses.over()
+    assert pauses.taken[-1] == rewrap.AGAIN, "the safety period is not over"
+    destroy = process.terms.destroy
+
+    async def away(*_: object) -> bool:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(process.terms, "destroy", away)
+    with capture_logs() as logs:
+        for _ in range(len(process.tables) + 1):
+            await pauses.over()
+    assert pauses.taken[-1] == rewrap.AGAIN, "it is not known whether it could be"
+    assert [entry["event"] for entry in logs] == ["former terms could not be destroyed"]
+    monkeypatch.setattr(process.terms, "destroy", destroy)
+    await stopped(job)
+
+
+async def test_in_the_background_it_goes_on_after_the_trail_could_not_be_written(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, rewrap)
+    await process.add_key("sk-value")
+    await process.change_term()
+    process.trail.available = False
+    with capture_logs() as logs:
+        job = asyncio.create_task(process.rewrapper.run())
+        await pauses.begun()
+    assert pauses.taken == [rewrap.IDLE]
+    assert [entry["event"] for entry in logs] == ["re-encryption is interrupted"]
+    process.trail.available = True
+    await pauses.over()
+    assert await process.counts(2) == {"api_keys": 1}
+    await stopped(job)
+
+
+async def test_who_finishes_waits_while_another_process_moves_records(
+    databases: list[Database], process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = Pauses(monkeypatch, rewrap)
+    other = await Process.start(databases[1])
+    await process.add_key("sk-value")
+    await process.change_term()
+    moved: list[int] = []
+    async with other.store.turn() as ours:
+        assert ours
+        finishing = asyncio.create_task(process.rewrapper.finish(moved.append))
+        await pauses.begun()
+        await pauses.over()
+    pauses.end()
+    await finishing
+    assert pauses.taken == [rewrap.PAUSE] * 2
+    assert moved[:2] == [0, 0]
+    assert sum(moved) == 1
+
+
+async def test_a_later_term_is_gone_through_after_an_earlier_one_was(process: Process) -> None:
+    await process.add_key("sk-1")
+    await process.change_term()
+    while await process.rewrapper.step() is not Outcome.DONE:
+        continue
+    await process.add_key("sk-2")
+    await process.change_term()
+    while await process.rewrapper.step() is not Outcome.DONE:
+        continue
+    assert await process.counts(3) == {"api_keys": 2}
+
+
+async def test_as_many_records_as_fit_are_looked_at_once_more_for_others(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewrap, "BATCH", 2)
+    for number in range(4):
+        await process.add_key(f"sk-{number}")
+    await process.change_term()
+    assert await process.finish() == 4
+    assert [count for table, count in process.moved if table == "api_keys"] == [2, 2, 0]
+
+
+async def test_a_record_that_does_not_open_is_named_with_its_table_once(process: Process) -> None:
+    key = await process.add_key("sk-value", key_name="main")
+    await spoil(process, "main")
+    await process.change_term()
+    with capture_logs() as logs:
+        await process.finish()
+        await process.finish()
+    assert [entry["subject"] for entry in logs] == [f"key:{key.id}"]
 
 
 async def test_nothing_is_moved_that_cannot_be_recorded(process: Process) -> None:

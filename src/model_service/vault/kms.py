@@ -98,7 +98,7 @@ class KmsKey:
                 self._client = self._connected()
             answer = getattr(self._client, operation)(KeyId=self._key_id, **asked)
         except exceptions.ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            code = str(error.response.get("Error", {}).get("Code") or "unknown")
             if code in _NOT_OURS:
                 raise IntegrityFailure("A wrapped data key does not open") from error
             raise _unavailable(code) from error

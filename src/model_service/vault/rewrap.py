@@ -9,7 +9,7 @@ remembered anywhere but in the records themselves.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from enum import Enum
+from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
@@ -41,10 +41,10 @@ _NAMED: Final = 1_000
 class Outcome(Enum):
     """What came of one step."""
 
-    MOVED = "moved"  # a batch was looked at; there may be more
-    DONE = "done"  # every table was gone through
-    ELSEWHERE = "elsewhere"  # another process does it at this moment
-    IDLE = "idle"  # there is no former term
+    MOVED = auto()  # a batch was looked at; there may be more
+    DONE = auto()  # every table was gone through
+    ELSEWHERE = auto()  # another process does it at this moment
+    IDLE = auto()  # there is no former term
 
 
 class Rewrapper:

@@ -283,6 +283,55 @@ async def test_finalizing_names_the_running_instances_that_use_the_old_secret(
     assert len(store.rows.wraps) == 2
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "old-0:7. Restart"), (10, "old-9:7. Restart")])
+async def test_ten_running_instances_are_named_one_by_one(
+    witnesses: Witnesses, count: int, said: str
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET)
+    for number in range(count):
+        await run_instance(store, f"old-{number}:7", "wrap-1")
+    with pytest.raises(Conflict) as refusal:
+        await (await rotation_of(store, witnesses, OTHER_SECRET)).finalize()
+    assert refusal.value.message.startswith(f"{count} running instances still use the old secret: ")
+    assert said in refusal.value.message
+
+
+async def test_the_process_that_stages_goes_on_with_what_it_found_stored(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    keyring = await open_keyring(store, SECRET)
+    await add_term(store, SECRET, 2)
+    await SecretRotation(keyring, store, witnesses).stage(OTHER_SECRET)
+    assert set(keyring.states) == {1, 2}
+
+
+async def test_a_leak_is_recorded_and_told_at_the_secret_that_replaces_the_leaked_one(
+    witnesses: Witnesses, trail: RecordingTrail, announcer: RecordingAnnouncer
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET, compromised=True)
+    added = store.rows.wraps[-1].wrap_id
+    event = trail.events[-1]
+    assert (event.type, event.subject) == ("secret.compromised", f"wrap:{added}")
+    assert announcer.told[-1] == ("secret.compromised", {"wrapId": added, "step": "exposed"})
+
+
+async def test_staging_once_more_after_a_leak_was_dealt_with_tells_of_no_leak(
+    witnesses: Witnesses,
+) -> None:
+    store = await one_term_store()
+    await (await rotation_of(store, witnesses)).stage(OTHER_SECRET)
+    await (await rotation_of(store, witnesses, OTHER_SECRET)).finalize()
+    assert exposed_terms(store.rows) == []
+    with pytest.raises(Conflict, match="the one in use"):
+        await (await rotation_of(store, witnesses, OTHER_SECRET)).stage(
+            OTHER_SECRET, compromised=True
+        )
+    assert exposed_terms(store.rows) == []
+
+
 async def test_an_instance_that_is_dead_does_not_hold_up_finalizing(witnesses: Witnesses) -> None:
     store = await one_term_store()
     await (await rotation_of(store, witnesses)).stage(OTHER_SECRET)

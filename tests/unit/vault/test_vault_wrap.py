@@ -30,6 +30,23 @@ async def test_a_data_key_comes_back_from_its_wrap() -> None:
     assert (await wrapper.unwrap(wrapped, wrap_aad("wrap-1", 1))).reveal() == DEK.reveal()
 
 
+@pytest.mark.parametrize(("n", "bytes_"), [(2**17, 2**28), (2**20, 2**31)])
+def test_stretching_may_take_twice_the_memory_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, n: int, bytes_: int
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def scrypt(_: bytes, **parameters: Any) -> bytes:
+        asked.append(parameters)
+        return bytes(32)
+
+    monkeypatch.setattr(wrap, "scrypt", scrypt)
+    ScryptParams(n, bytes(range(16))).stretch(SECRET)
+    assert asked == [
+        {"salt": bytes(range(16)), "n": n, "r": 8, "p": 1, "length": 32, "max_memory": bytes_}
+    ]
+
+
 async def test_two_wraps_of_one_key_differ() -> None:
     wrapper = wrapper_with(bytes(32))
     assert await wrapper.wrap(DEK, b"") != await wrapper.wrap(DEK, b"")

@@ -164,7 +164,11 @@ async def test_a_key_that_is_not_there_is_named(aws: Aws) -> None:
         ("AccessDeniedException", "kms:Encrypt and kms:Decrypt"),
         ("KMSInvalidStateException", "pending deletion"),
         ("ExpiredTokenException", "expired"),
-        ("SomethingNew", "SomethingNew"),
+        ("NotFoundException", "there is no key AWS_KMS_KEY_ID in this region"),
+        ("InvalidKeyUsageException", "not for encryption and decryption"),
+        ("UnrecognizedClientException", "(UnrecognizedClientException: the credentials are not"),
+        ("SomethingNew", "AWS KMS cannot be asked (SomethingNew)"),
+        ("", "AWS KMS cannot be asked (unknown)"),
     ],
 )
 async def test_each_refusal_is_told_in_words_of_our_own(code: str, words: str) -> None:
@@ -174,6 +178,68 @@ async def test_each_refusal_is_told_in_words_of_our_own(code: str, words: str) -
         message = await refusal(key)
     assert words in message
     assert "made-up" not in message
+
+
+async def test_an_answer_that_may_pass_is_asked_for_three_times_in_all() -> None:
+    async with answering(http(500, {"__type": "KMSInternalException"})) as server:
+        key = KmsKey("alias/any", region=REGION, endpoint_url=server.origin)
+        assert "KMSInternalException" in await refusal(key)
+    assert len(server.requests) == 3
+
+
+async def test_a_silent_service_is_given_up_after_the_time_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        key = KmsKey("alias/any", region=REGION, endpoint_url=url, timeout=0.05)
+        assert "ReadTimeoutError" in await refusal(key)
+
+
+async def test_one_client_is_made_for_all_requests(aws: Aws, monkeypatch: Any) -> None:
+    key = aws.key(aws.create_key())
+    made = []
+    connected = key._connected
+
+    def counted() -> Any:
+        made.append(connected())
+        return made[-1]
+
+    monkeypatch.setattr(key, "_connected", counted)
+    wrapper = await RemoteWrapper.create(key)
+    await wrapper.wrap(DEK, wrap_aad(wrapper.wrap_id, 1))
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("key_id", "region", "used"),
+    [
+        ("arn:aws:kms:eu-west-1:123456789012:key/k", None, "eu-west-1"),
+        ("arn:aws-cn:kms:cn-north-1:123456789012:alias/a", None, "cn-north-1"),
+        ("arn:aws:kms:eu-west-1:123456789012:key/k", "eu-west-2", "eu-west-2"),
+        ("alias/model-service", "eu-west-2", "eu-west-2"),
+    ],
+)
+def test_the_region_is_the_one_given_or_the_arn_s(
+    key_id: str, region: str | None, used: str
+) -> None:
+    client = KmsKey(key_id, region=region)._connected()
+    assert client.meta.region_name == used
+    assert client.meta.service_model.service_name == "kms"
+
+
+@pytest.mark.parametrize("url", ["http://kms.example.com", "kms", "https://kms.example.com/v1"])
+def test_where_kms_must_not_be_asked_is_a_fault(url: str) -> None:
+    with pytest.raises(StartupFault, match=r"^AWS_KMS_ENDPOINT_URL must be"):
+        KmsKey("alias/any", region=REGION, endpoint_url=url)
+
+
+@pytest.mark.parametrize("key_id", ["x" * 256, "alias/a_b-c/d", "0" * 36])
+def test_what_can_name_a_key_is_none(key_id: str) -> None:
+    key = KmsKey(key_id, region=REGION)
+    assert (key.kind, key.name, key.params()) == (
+        "kms",
+        f"the KMS key '{key_id}'",
+        {"key": key_id},
+    )
 
 
 async def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, aws: Aws) -> None:
