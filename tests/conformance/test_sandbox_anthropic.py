@@ -60,7 +60,7 @@ async def test_a_message_with_room_ends_by_itself(http: httpx.AsyncClient) -> No
     answer = await http.post("/v1/messages", json={**GOOD, "max_tokens": 100})
     assert answer.status_code == 200
     assert answer.json()["stop_reason"] == "end_turn"
-    assert answer.json()["content"] == [{"type": "text", "text": "Hello!"}]
+    assert answer.json()["content"] == [{"type": "text", "text": "You said: Hi"}]
 
 
 async def test_an_alias_is_answered_by_the_model_it_means(http: httpx.AsyncClient) -> None:
@@ -174,7 +174,7 @@ async def test_an_unknown_version_is_refused(http: httpx.AsyncClient) -> None:
 
 
 async def test_the_newest_version_has_no_sampling_parameters(http: httpx.AsyncClient) -> None:
-    body = {**GOOD, "temperature": 0.5}
+    body = {**GOOD, "model": "claude-haiku-4-5", "temperature": 0.5}
     newest = {"anthropic-version": "2026-10-21"}
     assert (await http.post("/v1/messages", json=body)).status_code == 200
     _, _, message = error_of(await http.post("/v1/messages", json=body, headers=newest))

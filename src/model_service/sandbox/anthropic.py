@@ -1,9 +1,8 @@
-"""The Anthropic API: messages, answered with a word of greeting, and the models listing.
+"""The Anthropic API: messages, the count of their tokens, and the models listing.
 
 Formats after https://platform.claude.com/docs/en/api and errors after its errors page.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,10 +14,26 @@ from starlette.routing import Route
 from typing_extensions import override
 
 from model_service.kernel.types import Provider
+from model_service.sandbox import anthropic_answer as answers
 from model_service.sandbox import anthropic_rules as rules
-from model_service.sandbox.anthropic_models import ALIASES, MODELS, AnthropicModel, entry
+from model_service.sandbox import faults, script
+from model_service.sandbox.anthropic_cache import PromptCache, check_marks
+from model_service.sandbox.anthropic_fields import InvalidRequest
+from model_service.sandbox.anthropic_models import (
+    ALIASES,
+    MODELS,
+    AnthropicModel,
+    entry,
+    misbehaving,
+)
+from model_service.sandbox.anthropic_shapes import WITHOUT_SAMPLING
+from model_service.sandbox.anthropic_thinking import check_blocks, check_thinking
+from model_service.sandbox.anthropic_tools import check_tools
+from model_service.sandbox.delivery import StreamForm, streamed, whole
+from model_service.sandbox.faults import Fault
 from model_service.sandbox.keys import KeyRule
 from model_service.sandbox.stand_in import (
+    Billed,
     Credential,
     Handler,
     KeyedStandIn,
@@ -28,14 +43,44 @@ from model_service.sandbox.stand_in import (
 )
 
 # https://platform.claude.com/docs/en/api/versioning
-VERSIONS: Final = frozenset({"2023-01-01", "2023-06-01", rules.WITHOUT_SAMPLING})
+VERSIONS: Final = frozenset({"2023-01-01", "2023-06-01", WITHOUT_SAMPLING})
 
 # https://platform.claude.com/docs/en/api/models/list: 20 unless told, 1 to 1000.
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 1000
 
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_GREETING: Final = ("Hello", "!")
+# The errors of faults, by status, type and message.
+_FAULTS: Final[Mapping[Fault, tuple[int, str, str]]] = {
+    Fault.BROKEN: (500, "api_error", "Internal server error"),
+    Fault.UNAVAILABLE: (503, "api_error", "Service temporarily unavailable"),
+    Fault.OVERLOADED: (529, "overloaded_error", "Overloaded"),
+    Fault.UNAUTHENTICATED: (401, "authentication_error", "invalid x-api-key"),
+    Fault.NO_CREDIT: (
+        400,
+        "invalid_request_error",
+        (
+            "Your credit balance is too low to access the Anthropic API. "
+            "Please go to Plans & Billing to upgrade or purchase credits."
+        ),
+    ),
+    Fault.TOO_LARGE: (413, "request_too_large", "Request exceeds the maximum size"),
+    Fault.CONTEXT: (
+        400,
+        "invalid_request_error",
+        "prompt is too long: 1214315 tokens > 1000000 maximum",
+    ),
+    Fault.FILTER: (400, "invalid_request_error", "Output blocked by content filtering policy"),
+    Fault.REFUSED_PARAM: (
+        400,
+        "invalid_request_error",
+        "`temperature` is deprecated for this model.",
+    ),
+    Fault.ERROR_200: (200, "overloaded_error", "Overloaded"),
+}
+_MALFORMED_EVENT: Final = (
+    b"event: content_block_delta\n"
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_de\n\n'
+)
 
 
 class Anthropic(KeyedStandIn):
@@ -47,11 +92,19 @@ class Anthropic(KeyedStandIn):
     def __init__(self, models: Sequence[AnthropicModel] = MODELS) -> None:
         super().__init__()
         self.models = list(models)
+        self._cache = PromptCache()
+
+    @override
+    def clear(self) -> None:
+        """Forget what was cached as well."""
+        super().clear()
+        self._cache.clear()
 
     @override
     def routes(self) -> Sequence[Route]:
         return [
             Route("/v1/messages", self._guarded(self._create), methods=["POST"]),
+            Route("/v1/messages/count_tokens", self._guarded(self._count), methods=["POST"]),
             Route("/v1/models", self._guarded(self._list), methods=["GET"]),
             Route("/v1/models/{model}", self._guarded(self._retrieve), methods=["GET"]),
         ]
@@ -70,26 +123,112 @@ class Anthropic(KeyedStandIn):
         return self.keyed(versioned)
 
     async def _create(self, request: Request) -> Response:
+        try:
+            body = await self._body(request)
+            name = body.get("model") if isinstance(body, dict) else None
+            fault = self.fault_of(name) if isinstance(name, str) else None
+            if fault is not None and fault.comes_first:
+                return self.instead(fault, lambda fault: self._fault(fault, request, str(name)))
+            asked, model = self._checked(body, request)
+        except InvalidRequest as error:
+            return self._invalid(str(error))
+        except _UnknownModel as error:
+            return self._error(404, "not_found_error", f"model: {error}")
+        return self._answer(asked, model, fault, request)
+
+    async def _count(self, request: Request) -> Response:
+        try:
+            asked, model = self._checked(await self._body(request), request, counting=True)
+        except InvalidRequest as error:
+            return self._invalid(str(error))
+        except _UnknownModel as error:
+            return self._error(404, "not_found_error", f"model: {error}")
+        return self._reply({"input_tokens": script.prompt_tokens(answers.ask(asked, model))})
+
+    async def _body(self, request: Request) -> object:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip()
         if media_type.lower() != "application/json":
-            return self._invalid("content-type: must be application/json")
+            raise InvalidRequest("content-type: must be application/json")
         try:
-            version = request.headers["anthropic-version"]
-            asked = rules.parse(orjson.loads(await request.body()), version)
-            model = self._model(asked.model)
-            if model is None:
-                return self._error(404, "not_found_error", f"model: {asked.model}")
-            rules.check(asked, model)
+            return orjson.loads(await request.body())
         except orjson.JSONDecodeError as error:
-            return self._invalid(f"The request body is not valid JSON: {error}")
-        except rules.InvalidRequest as error:
-            return self._invalid(str(error))
-        return self._reply(_message(asked, model))
+            raise InvalidRequest(f"The request body is not valid JSON: {error}") from error
+
+    def _checked(
+        self, body: object, request: Request, *, counting: bool = False
+    ) -> tuple[rules.MessageRequest, AnthropicModel]:
+        """The request and the model it asks. Raises InvalidRequest and _UnknownModel."""
+        asked = rules.parse(body, request.headers["anthropic-version"], counting=counting)
+        model = self._model(asked.model)
+        if model is None:
+            raise _UnknownModel(asked.model)
+        check_thinking(asked, model)
+        rules.check(asked, model)
+        check_tools(asked, forced_tools=model.forced_tools)
+        check_blocks(asked, model, self._model)
+        check_marks(asked)
+        return asked, model
+
+    def _answer(
+        self,
+        asked: rules.MessageRequest,
+        model: AnthropicModel,
+        fault: Fault | None,
+        request: Request,
+    ) -> Response:
+        cache = self._cache.use(asked, answers.tokens_upto(asked))
+        given = answers.answer(asked, model, answers.ask(asked, model), cache)
+        stream = asked.body.get("stream") is True
+        if not given.refused:
+            self._bill(given, request.url.path, fault, stream=stream)
+        if not stream:
+            error = self._fault(Fault.ERROR_200, request, model.id)
+            return whole(self._reply(answers.message(given)), fault, self.pace, error)
+        error_event = orjson.dumps(_error("overloaded_error", "Overloaded"))
+        form = StreamForm(
+            error=b"event: error\ndata: %s\n\n" % error_event,
+            malformed=_MALFORMED_EVENT,
+            text=answers.text_event,
+        )
+        headers = {**_headers(), "cache-control": "no-cache"}
+        return streamed(list(answers.events(given)), fault, self.pace, form, headers)
+
+    def _bill(self, given: answers.Answer, path: str, fault: Fault | None, *, stream: bool) -> None:
+        self.usage.append(
+            Billed(
+                model=given.model,
+                path=path,
+                stream=stream,
+                input=given.input,
+                cached_input=given.cache.read,
+                cache_write=given.cache.write_5m,
+                cache_write_1h=given.cache.write_1h,
+                output=given.output,
+                reasoning=given.reasoning,
+                fault=fault,
+            )
+        )
+
+    def _fault(self, fault: Fault, request: Request, model: str) -> Response:
+        """The error of a fault that is the provider's own."""
+        match fault:
+            case Fault.LIMITED:
+                response = self.limited(request)
+                response.headers["retry-after"] = str(faults.RETRY_AFTER)
+                return response
+            case Fault.NOT_FOUND:
+                return self._error(404, "not_found_error", f"model: {model}")
+            case Fault.ECHO:
+                credential = self.credential(request)
+                key = credential.value if credential else ""
+                return self._invalid(f"Request with key {key} could not be read")
+            case _:
+                return self._error(*_FAULTS[fault])
 
     async def _list(self, request: Request) -> Response:
         try:
             return self._reply(_page(self.models, request.query_params))
-        except rules.InvalidRequest as error:
+        except InvalidRequest as error:
             return self._invalid(str(error))
 
     async def _retrieve(self, request: Request) -> Response:
@@ -100,6 +239,8 @@ class Anthropic(KeyedStandIn):
         return self._reply(entry(model))
 
     def _model(self, name: str) -> AnthropicModel | None:
+        if name.startswith(faults.PREFIX):
+            return misbehaving(name)
         name = ALIASES.get(name, name)
         return next((model for model in self.models if model.id == name), None)
 
@@ -166,27 +307,33 @@ class Anthropic(KeyedStandIn):
         return self._error(400, "invalid_request_error", message)
 
     def _error(self, status: int, kind: str, message: str) -> Response:
-        request_id = _identifier("req_011C", 20)
-        content = {
-            "type": "error",
-            "error": {"type": kind, "message": message},
-            "request_id": request_id,
-        }
-        return self._reply(content, status, request_id)
+        content = _error(kind, message)
+        return self._reply(content, status, str(content["request_id"]))
 
     def _reply(
         self, content: Mapping[str, object], status: int = 200, request_id: str | None = None
     ) -> Response:
-        headers = {
-            "request-id": request_id or _identifier("req_011C", 20),
-            "anthropic-organization-id": "00000000-0000-4000-8000-000000000000",
-            "server": "cloudflare",
-        }
-        return json_response(content, status, headers)
+        return json_response(content, status, _headers(request_id))
 
 
-def _identifier(prefix: str, length: int) -> str:
-    return prefix + "".join(secrets.choice(_BASE58) for _ in range(length))
+class _UnknownModel(Exception):
+    """No model of this name."""
+
+
+def _error(kind: str, message: str) -> dict[str, object]:
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": message},
+        "request_id": answers.identifier("req_011C", 20),
+    }
+
+
+def _headers(request_id: str | None = None) -> dict[str, str]:
+    return {
+        "request-id": request_id or answers.identifier("req_011C", 20),
+        "anthropic-organization-id": "00000000-0000-4000-8000-000000000000",
+        "server": "cloudflare",
+    }
 
 
 def _page(models: Sequence[AnthropicModel], query: QueryParams) -> dict[str, object]:
@@ -194,7 +341,7 @@ def _page(models: Sequence[AnthropicModel], query: QueryParams) -> dict[str, obj
     size = _page_size(query.get("limit"))
     after, before = query.get("after_id"), query.get("before_id")
     if after is not None and before is not None:
-        raise rules.InvalidRequest("Only one of after_id and before_id may be given")
+        raise InvalidRequest("Only one of after_id and before_id may be given")
     if after is not None:
         found = models[_position(models, after) + 1 :]
     elif before is not None:
@@ -215,11 +362,11 @@ def _page_size(limit: str | None) -> int:
         return DEFAULT_PAGE
     size = whole_number(limit)
     if size is None:
-        raise rules.InvalidRequest("limit: Input should be a valid integer")
+        raise InvalidRequest("limit: Input should be a valid integer")
     if size < 1:
-        raise rules.InvalidRequest("limit: Input should be greater than or equal to 1")
+        raise InvalidRequest("limit: Input should be greater than or equal to 1")
     if size > LARGEST_PAGE:
-        raise rules.InvalidRequest(f"limit: Input should be less than or equal to {LARGEST_PAGE}")
+        raise InvalidRequest(f"limit: Input should be less than or equal to {LARGEST_PAGE}")
     return size
 
 
@@ -227,28 +374,4 @@ def _position(models: Sequence[AnthropicModel], cursor: str) -> int:
     for position, model in enumerate(models):
         if model.id == cursor:
             return position
-    raise rules.InvalidRequest(f"Invalid pagination cursor: {cursor}")
-
-
-def _message(asked: rules.MessageRequest, model: AnthropicModel) -> dict[str, object]:
-    """The greeting, cut to the tokens asked for: every word of it is taken for one."""
-    words = _GREETING[: asked.max_tokens]
-    text = [{"type": "text", "text": "".join(words)}] if words else []
-    return {
-        "id": _identifier("msg_01", 22),
-        "type": "message",
-        "role": "assistant",
-        "model": model.id,
-        "content": text,
-        "stop_reason": "end_turn" if asked.max_tokens > len(words) else "max_tokens",
-        "stop_sequence": None,
-        "stop_details": None,
-        "usage": {
-            "input_tokens": 8 * len(asked.turns),
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": len(words),
-            "service_tier": "standard",
-        },
-    }
+    raise InvalidRequest(f"Invalid pagination cursor: {cursor}")
