@@ -40,7 +40,9 @@ _LOGGERS = {"log", "_log", "logger", "_logger"}
 #: Calls whose strings name a type to the type checker.
 _TYPING_CALLS = {"cast", "TypeVar", "NewType", "ParamSpec"}
 #: Arguments that only end up in the API's documents.
-_DESCRIPTIONS = {"description", "title", "summary", "examples", "example", "documentation"}
+_DESCRIPTIONS = {
+    "description", "title", "summary", "examples", "example", "documentation", "tags",
+}  # fmt: skip
 #: Methods whose text names a part of an SQL statement to the rest of the same statement.
 _SQL_NAMES = {"alias", "cte", "subquery"}
 #: From here on, a number that a module names is a size, of which one more is no fault.

@@ -16,7 +16,7 @@ USER_HEADER: Final = b"x-user-id"
 #: uses `Authorization: Bearer`.
 TOKEN_HEADERS: Final = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 #: A request that carries one of these did not come from where it seems to.
-_FORWARDING: Final = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
+_FORWARDING: Final = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"})
 
 
 @dataclass(frozen=True, slots=True)

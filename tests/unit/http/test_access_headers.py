@@ -153,6 +153,7 @@ async def test_a_user_id_that_is_none_is_bad_input(user: bytes) -> None:
         ("192.0.2.1", [], False),
         ("127.0.0.1", [(b"x-forwarded-for", b"192.0.2.1")], False),
         ("127.0.0.1", [(b"forwarded", b"for=192.0.2.1")], False),
+        ("127.0.0.1", [(b"x-real-ip", b"192.0.2.1")], False),
         ("127.0.0.1", [(b"via", b"1.1 proxy")], False),
     ],
 )
