@@ -1,24 +1,34 @@
 """Removing what an export holds: nothing else goes, and nothing altered is made good by it."""
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
 
 from model_service.audit import prune as pruning
+from model_service.audit import verify
 from model_service.audit.prune import Pruned
 from model_service.audit.signing import AuditKeys
 from model_service.audit.standalone import Wrong
+from model_service.db.locks import Lock
 from model_service.db.uow import Database
 from model_service.kernel.audit import AuditEvent
 from model_service.kernel.errors import AuditBroken, AuditUnavailable, Conflict
 from model_service.kernel.secret import Secret
 from tests.audit_trails import CHAIN_KEY, START, Bench, empty_trail, make_bench
+from tests.locks import after, apart
 from tests.store.test_audit_export import HOUR, alone, trusted
 from tests.store.test_audit_verify import KEY, digest, record_ciphertext, reseal, store_key
 
 LATER = START + timedelta(days=30)
+SOMEBODY_WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest_asyncio.fixture
@@ -193,6 +203,57 @@ async def test_what_was_pruned_is_missing_from_no_export(bench: Bench) -> None:
     with pytest.raises(Wrong):
         alone(second.split(b"\n", 1)[1])
     assert alone(b"".join(first))[1] >= alone(second)[0] - 1, "together they have every record"
+
+
+async def test_one_process_prunes_or_signs_at_a_time(bench: Bench) -> None:
+    kept = await export(bench)
+    pruning_now = bench.ledger.prune(LATER, kept)
+    assert await after(bench.database, Lock.AUDIT_SIGNING, pruning_now) == Pruned(1, 31, 0)
+
+
+async def test_who_comes_second_removes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await export(bench)
+    check_records = verify.check_records
+
+    async def and_then_somebody_prunes(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        found = await check_records(*arguments)
+        await apart(bench.ledger.prune(START + HOUR * 0.5, kept))
+        return found
+
+    monkeypatch.setattr(verify, "check_records", and_then_somebody_prunes)
+    with pytest.raises(Conflict, match="pruned by somebody else meanwhile"):
+        await bench.ledger.prune(LATER, kept)
+    assert (await bench.records())[0].seq == 11
+
+
+async def test_nobody_records_a_newer_ciphertext_before_the_carried_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record_ciphertext(bench, digest("one"))
+    await store_key(bench, "one")
+    kept = await export(bench)
+    newest, looked = pruning._newest, []
+    rotating: list[asyncio.Task[None]] = []
+
+    async def and_somebody_rotates(connection: Any, records: Any) -> Any:
+        looked.append(len(records))
+        if len(looked) == 5:  # once for each of the four segments, and then under the lock
+            rotating.append(apart(record_ciphertext(bench, digest("two"), "key.rotate")))
+            async with asyncio.timeout(20):
+                while not await connection.scalar(SOMEBODY_WAITS):
+                    assert not rotating[0].done()
+                    await connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+        return await newest(connection, records)
+
+    monkeypatch.setattr(pruning, "_newest", and_somebody_rotates)
+    assert await bench.ledger.prune(LATER, kept) == Pruned(1, 32, 1)
+    await rotating[0]
+    assert looked == [0, 0, 0, 1, 1]
+    types = [record.entry.type for record in await bench.records()]
+    assert types == ["audit.prune", "audit.prune", "key.rotate"]
 
 
 # --- what is recorded anew -------------------------------------------------------------------
