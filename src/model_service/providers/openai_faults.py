@@ -35,7 +35,7 @@ _BY_STATUS: Final = {
     529: _K.OVERLOADED,
 }
 
-# These say what is wrong better than most statuses. In lower case: Azure writes them in its own way.
+# These say what is wrong better than most statuses. In lower case, for Azure has its own way.
 _SPECIFIC: Final = {
     "context_length_exceeded": _K.CONTEXT_LENGTH,
     "exceed_context_size_error": _K.CONTEXT_LENGTH,  # llama.cpp
@@ -228,7 +228,8 @@ def _details(detail: object) -> str | None:
 def _location(loc: object) -> str:
     if not isinstance(loc, list):
         return ""
-    steps = loc[1:] if loc[:1] == ["body"] else loc
+    steps = [step for step in loc[:10] if isinstance(step, str | int)]
+    steps = steps[1:] if steps[:1] == ["body"] else steps
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return where.lstrip(".")
 

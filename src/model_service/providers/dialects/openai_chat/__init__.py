@@ -1,0 +1,1 @@
+"""OpenAI's chat completions and embeddings, which most other vendors speak as well."""

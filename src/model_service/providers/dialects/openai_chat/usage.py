@@ -1,0 +1,67 @@
+"""Used tokens, as chat completions count them: everything that went in is in `prompt_tokens`.
+
+Sources: https://developers.openai.com/api/reference/resources/chat (CompletionUsage),
+https://api-docs.deepseek.com/api/create-chat-completion, https://docs.x.ai/docs/guides/reasoning,
+https://ai.google.dev/gemini-api/docs/openai
+"""
+
+from typing import Final
+
+from model_service.providers.chat import Document, Usage
+
+#: More than any call can use; whoever says so counts wrong.
+_MOST: Final = 10**12
+
+
+def usage_document(usage: Usage) -> Document:
+    """`usage` of an answer."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input,
+            "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def read_usage(document: Document) -> Usage:
+    """The tokens by class, from a provider's `usage`. What makes no sense counts as none."""
+    prompt = _count(document.get("prompt_tokens"))
+    output = _count(document.get("completion_tokens"))
+    into = _details(document, "prompt_tokens_details")
+    cached = _count(into.get("cached_tokens"))
+    if not cached:  # DeepSeek's, and Moonshot's
+        cached = _count(document.get("prompt_cache_hit_tokens"))
+        cached = cached or _count(document.get("cached_tokens"))
+    written = _count(into.get("cache_write_tokens"))
+    reasoning = _count(_details(document, "completion_tokens_details").get("reasoning_tokens"))
+    # xAI has thoughts beside the output rather than in it, and Gemini's compatible API does not
+    # name them at all: the total tells.
+    beside = _count(document.get("total_tokens")) - prompt - output
+    if beside > 0 and reasoning in (0, beside):
+        output, reasoning = output + beside, beside
+    # Where the cache is counted beside the prompt, it does not fit into it.
+    fresh = prompt - cached - written
+    return Usage(
+        input=fresh if fresh >= 0 else prompt,
+        cached_input=cached,
+        cache_write=written,
+        output=output,
+        reasoning=min(reasoning, output),
+    )
+
+
+def _details(document: Document, name: str) -> Document:
+    details = document.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def _count(value: object) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 <= value <= _MOST else 0
