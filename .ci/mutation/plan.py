@@ -28,6 +28,7 @@ _ACCESS = (
     "tests/unit/http",
     "tests/unit/keys",
     "tests/store/test_access_store.py",
+    "tests/store/test_shares_races.py",
     "tests/store/test_shares_store.py",
     "tests/api/test_access.py",
     "tests/api/test_denials.py",
