@@ -344,7 +344,7 @@ async def test_while_the_database_is_away_nothing_can_be_learned(watched: Watche
 
 
 def test_operators_are_told_at_a_sixteenth_of_what_a_term_may_seal() -> None:
-    assert SEALS_ALARM * 16 == SEALS_PER_TERM_LIMIT
+    assert SEALS_ALARM * 16 == SEALS_PER_TERM_LIMIT == 4_294_967_296
 
 
 async def test_terms_are_worn_one_by_one_and_destroyed_ones_no_more(watched: Watched) -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from model_service.vault.transit import TransitAddress, TransitKey
 from model_service.vault.wrap import wrap_aad
 from tests.faults.authority import Authority
 from tests.transit_stand_in import TOKEN, Transit, serving
+from tests.unit.providers.provider_fakes import answering, http
 
 DEK = Secret(bytes(range(32)))
 KEY = "model-service"
@@ -254,6 +256,114 @@ async def test_mount_and_namespace_are_asked_for(transit: Transit, token_file: P
     )
     made = await RemoteWrapper.create(TransitKey(address, token_file))
     await made.wrap(DEK, wrap_aad(made.wrap_id, 1))
+
+
+async def test_a_request_is_as_the_engine_reads_it(token_file: Path) -> None:
+    wrapped = {"data": {"ciphertext": "vault:v1:AAAA"}}
+    async with answering(http(200, wrapped)) as server:
+        address = TransitAddress.parse(server.origin, key=KEY, namespace="agents/one")
+        assert await TransitKey(address, token_file).encrypt(b"plain", {"b": "2", "a": "1"}) == (
+            b"vault:v1:AAAA"
+        )
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    first, *fields = head.decode().split("\r\n")
+    assert first == f"POST /v1/transit/encrypt/{KEY} HTTP/1.1"
+    headers = dict(field.lower().split(": ", 1) for field in fields)
+    assert headers["content-type"] == "application/json"
+    assert headers["x-vault-request"] == "true"
+    assert headers["x-vault-token"] == TOKEN
+    assert headers["x-vault-namespace"] == "agents/one"
+    bound = base64.b64encode(b'{"a":"1","b":"2"}').decode()
+    assert json.loads(body) == {
+        "plaintext": base64.b64encode(b"plain").decode(),
+        "associated_data": bound,
+        "context": bound,
+    }
+
+
+async def test_without_a_namespace_none_is_named(token_file: Path) -> None:
+    async with answering(http(200, {"data": {"plaintext": "cGxhaW4="}})) as server:
+        address = TransitAddress.parse(server.origin, key=KEY)
+        assert await TransitKey(address, token_file).decrypt(b"vault:v1:AAAA", {}) == b"plain"
+    assert b"x-vault-namespace" not in server.requests[0].lower()
+    assert b'{"ciphertext": "vault:v1:AAAA", ' in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "kind"),
+    [
+        (400, ["cipher: message authentication failed"], IntegrityFailure),
+        (400, ["invalid ciphertext: no prefix"], IntegrityFailure),
+        (400, ["illegal base64 data at input byte 3"], IntegrityFailure),
+        (400, ["one", "message authentication failed"], IntegrityFailure),
+        (500, ["message authentication failed"], WrappingUnavailable),
+        (403, ["invalid ciphertext"], WrappingUnavailable),
+        (400, ["something else"], WrappingUnavailable),
+    ],
+)
+async def test_only_what_the_engine_says_of_the_ciphertext_makes_it_another_s(
+    key: TransitKey, transit: Transit, status: int, errors: list[str], kind: type[Exception]
+) -> None:
+    transit.instead = (status, json.dumps({"errors": errors}).encode(), {})
+    with pytest.raises(kind):
+        await key.decrypt(b"vault:v1:AAAA", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "said"),
+    [
+        (300, [], "Vault redirects (300): VAULT_ADDR must lead to its active node"),
+        (399, [], "Vault redirects (399): VAULT_ADDR must lead to its active node"),
+        (403, [], f"needs update on transit/encrypt/{KEY} and transit/decrypt/{KEY}"),
+        (404, [], "Vault has no Transit engine at 'transit' (404)"),
+        (503, [], "Vault is sealed or not ready (503)"),
+        (400, ["encryption key not found"], f"Vault has no Transit key '{KEY}'"),
+        (400, ["associated_data not supported"], f"The Transit key '{KEY}' must be of a type"),
+        (400, ["ciphertext version is too old"], "lower min_decryption_version"),
+        (400, [], "Vault gives no usable answer (400)"),
+        (299, [], "Vault gives no usable answer (299)"),
+    ],
+)
+async def test_each_refusal_is_told_in_words_of_our_own(
+    key: TransitKey, transit: Transit, status: int, errors: list[str], said: str
+) -> None:
+    transit.instead = (status, json.dumps({"errors": errors}).encode(), {})
+    assert said in await refusal(key)
+
+
+def test_a_key_is_called_by_its_name(token_file: Path) -> None:
+    address = TransitAddress.parse("https://vault.example.com:8200", key=KEY)
+    assert (address.mount, address.namespace, address.ca_file) == ("transit", None, None)
+    key = TransitKey(address, token_file)
+    assert (key.kind, key.name) == ("transit", f"the Transit key '{KEY}'")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"key": "a"}, {"key": "a.b-c_d"}, {"key": KEY, "mount": "a/b-c/d_e"},
+        {"key": KEY, "namespace": "a/b/"}, {"key": KEY, "namespace": "a"},
+    ],
+)  # fmt: skip
+def test_what_the_engine_takes_as_a_name_is_taken(names: dict[str, Any]) -> None:
+    TransitAddress.parse("https://vault.example.com", **names)
+
+
+@pytest.mark.parametrize(
+    ("names", "setting"),
+    [
+        ({"key": "-a"}, "VAULT_TRANSIT_KEY"), ({"key": "a."}, "VAULT_TRANSIT_KEY"),
+        ({"key": "a/b"}, "VAULT_TRANSIT_KEY"), ({"key": ""}, "VAULT_TRANSIT_KEY"),
+        ({"key": KEY, "mount": "a/"}, "VAULT_TRANSIT_MOUNT"),
+        ({"key": KEY, "mount": "a//b"}, "VAULT_TRANSIT_MOUNT"),
+        ({"key": KEY, "namespace": "/a"}, "VAULT_NAMESPACE"),
+        ({"key": KEY, "namespace": ""}, "VAULT_NAMESPACE"),
+    ],
+)  # fmt: skip
+def test_what_could_lead_elsewhere_is_a_fault(names: dict[str, Any], setting: str) -> None:
+    with pytest.raises(StartupFault) as fault:
+        TransitAddress.parse("https://vault.example.com", **names)
+    assert [sentence.split(" ")[0] for sentence in fault.value.faults] == [setting]
 
 
 async def test_a_redirect_is_not_followed(key: TransitKey, transit: Transit) -> None:
