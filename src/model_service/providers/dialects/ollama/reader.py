@@ -59,19 +59,20 @@ class AnswerReader:
             return None
         if line.get("error") is not None:
             raise CallFailed(OllamaFaults().fault(200, line))
-        message = line.get("message") or {}
-        calls = _calls(message) if isinstance(message, dict) else None
-        if calls is None:
+        message, is_done = line.get("message"), line.get("done") is True
+        if message is None and not is_done:
+            return []  # a line of another kind
+        if not isinstance(message, dict):
             return None
         content, thinking = message.get("content") or "", message.get("thinking") or ""
-        if not isinstance(content, str) or not isinstance(thinking, str):
+        calls = _calls(message)
+        if calls is None or not isinstance(content, str) or not isinstance(thinking, str):
             return None
         events: list[ChatEvent] = []
         if not self._started:
             self._started = True
             events.append(Started(f"ollama-{secrets.token_hex(12)}", _moment(line)))
         self._logprobs += _logprobs(line.get("logprobs"))
-        is_done = line.get("done") is True
         if thinking:
             self._thinking = True
             events.append(ReasoningDelta(thinking))
