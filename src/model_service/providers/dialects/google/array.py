@@ -1,0 +1,63 @@
+"""Streams for callers of `streamGenerateContent` that do not ask for `alt=sse`: one JSON array.
+
+Its elements are the events, and they come as they are known, so that it can be read as a stream.
+"""
+
+from typing import Final
+
+from model_service.providers.chat import FinishReason, Usage
+from model_service.providers.faults import CallFailed, Fault
+from model_service.providers.sse import parse_block
+from model_service.providers.translation import StreamRelay
+
+#: What the array is sent as.
+MEDIA_TYPE: Final = "application/json"
+
+
+class ArrayRelay:
+    """Any relay of Google's door, its events as elements of an array."""
+
+    def __init__(self, relay: StreamRelay) -> None:
+        self._relay = relay
+        self._opened = False
+        self.failure: CallFailed | None = None
+        self.usage: Usage | None = None
+        self.finish: FinishReason | None = None
+        self.complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the provider sent."""
+        return self._taken(self._relay.feed(data))
+
+    def end(self) -> bytes:
+        """The provider's stream is over."""
+        return self._taken(self._relay.end())
+
+    def fail(self, fault: Fault) -> bytes:
+        """The error as the last element."""
+        return self._elements(self._relay.fail(fault)) + self._close()
+
+    def _taken(self, events: bytes) -> bytes:
+        relay, was_complete = self._relay, self.complete
+        self.failure, self.usage, self.finish = relay.failure, relay.usage, relay.finish
+        self.complete = relay.complete
+        elements = self._elements(events)
+        return elements + self._close() if self.complete and not was_complete else elements
+
+    def _elements(self, events: bytes) -> bytes:
+        pieces: list[bytes] = []
+        for block in events.split(b"\n\n"):
+            event = parse_block(block)
+            if event is not None:
+                pieces += (b",\r\n" if self._opened else b"[", event[1])
+                self._opened = True
+        return b"".join(pieces)
+
+    def _close(self) -> bytes:
+        return b"]" if self._opened else b"[]"
+
+
+def as_array(events: bytes) -> bytes:
+    """A whole stream of server-sent events as the array."""
+    documents = [event[1] for block in events.split(b"\n\n") if (event := parse_block(block))]
+    return b"[" + b",\r\n".join(documents) + b"]"
