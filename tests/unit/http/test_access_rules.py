@@ -1,6 +1,8 @@
 """What a route declares, and what a principal may do there: by role, scope and secret."""
 
+import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -119,6 +121,16 @@ def test_the_permission_follows_from_where_the_route_is(
     access: Access, method: str, path: str, permission: Permission
 ) -> None:
     assert Rule.declared(path, [method], declare(access)).permission is permission
+
+
+def test_permissions_are_called_in_scopes_as_the_documents_say() -> None:
+    documented = Path("docs/routes.md").read_text()
+    for permission in Permission:
+        assert re.fullmatch(r"[a-z]+:(read|write|reveal|call)|auditor", permission)
+    for name in ("keys:reveal", "keys:write", "tokens:read", "operations:read", "auditor"):
+        assert f"| `{name}` |" in documented
+        assert Permission(name)
+    assert {"quotas:read", "quotas:write", "usage:read", "gateway:call"} <= set(Permission)
 
 
 def test_a_permission_that_is_declared_wins() -> None:
