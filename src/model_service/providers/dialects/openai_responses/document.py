@@ -51,6 +51,21 @@ def whole_response(answer: ChatAnswer, model: str) -> Document:
     }
 
 
+def bare_response(model: str) -> Document:
+    """A response of which nothing is known."""
+    return {
+        "id": response_id(""),
+        "object": "response",
+        "created_at": 0,
+        "status": "in_progress",
+        "incomplete_details": None,
+        "model": model,
+        "output": [],
+        "usage": None,
+        **echo(None),
+    }
+
+
 def response_id(given: str) -> str:
     """The answer's id, in this API's form."""
     if not given:

@@ -71,4 +71,8 @@ def failure_events(
         "param": detail.get("param"),
         "error": detail,
     }
-    return sequence.event("error", flat) + sequence.event("response.failed", {"response": failed})
+    told = sequence.event("error", flat)
+    try:
+        return told + sequence.event("response.failed", {"response": failed})
+    except TypeError:  # it came nested more deeply than it can be written
+        return told
