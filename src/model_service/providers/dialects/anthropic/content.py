@@ -24,19 +24,19 @@ from model_service.providers.faults import CallFailed, invalid, unsupported
 from model_service.providers.fields import Fields
 from model_service.providers.signatures import own, taken
 
-_Reader = Callable[[Fields], list[Part]]
+_Reader = Callable[[Fields, list[str]], list[Part]]
 _Readers = Mapping[str, _Reader]
 
 _ROLES: Final = ("user", "assistant", "system")
 _THEIRS: Final = "is understood by Anthropic's own models alone"
 
 
-def read_system(fields: Fields) -> list[Text]:
-    """The system prompt: a string, or blocks of text."""
-    return _texts(fields.raw("system"), fields.name("system"))
+def read_system(fields: Fields, dropped: list[str]) -> list[Text]:
+    """The system prompt: a string, or blocks of text. See `ChatRequest.dropped`."""
+    return _texts(fields.raw("system"), fields.name("system"), dropped)
 
 
-def read_messages(fields: Fields) -> list[Message]:
+def read_messages(fields: Fields, dropped: list[str]) -> list[Message]:
     """The conversation. Turns of one role may follow one another, as in the API."""
     turns = fields.array("messages")
     if not turns:
@@ -51,7 +51,7 @@ def read_messages(fields: Fields) -> list[Message]:
         message.finish()
         if content is None:
             raise invalid(path, "is required")
-        messages.append(Message(Role(role), _parts(content, path, role)))
+        messages.append(Message(Role(role), _parts(content, path, role, dropped)))
     return messages
 
 
@@ -65,17 +65,17 @@ def mark_last(messages: list[Message], system: list[Text], cache: dict[str, Any]
             return
 
 
-def _parts(content: object, path: str, role: str) -> list[Part]:
+def _parts(content: object, path: str, role: str, dropped: list[str]) -> list[Part]:
     if role == "system":
-        return list[Part](_texts(content, path))
+        return list[Part](_texts(content, path, dropped))
     if isinstance(content, str):
         return [Text(content)]
     if role == "user":
-        return _blocks(content, path, _OF_USER)
-    return _with_signed_calls(_blocks(content, path, _OF_ASSISTANT))
+        return _blocks(content, path, _OF_USER, dropped)
+    return _with_signed_calls(_blocks(content, path, _OF_ASSISTANT, dropped))
 
 
-def _blocks(content: object, path: str, readers: _Readers) -> list[Part]:
+def _blocks(content: object, path: str, readers: _Readers, dropped: list[str]) -> list[Part]:
     if not isinstance(content, list):
         raise invalid(path, "must be a string or an array of blocks")
     parts: list[Part] = []
@@ -85,7 +85,7 @@ def _blocks(content: object, path: str, readers: _Readers) -> list[Part]:
         reader = readers.get(kind)
         if reader is None:
             raise _misplaced(fields.name("type"), kind)
-        parts += reader(fields)
+        parts += reader(fields, dropped)
         fields.finish()
     return parts
 
@@ -96,12 +96,12 @@ def _misplaced(name: str, kind: str) -> CallFailed:
     return unsupported(name, f"'{kind[:100]}' {_THEIRS}")
 
 
-def _texts(content: object, path: str) -> list[Text]:
+def _texts(content: object, path: str, dropped: list[str]) -> list[Text]:
     if content is None:
         return []
     if isinstance(content, str):
         return [Text(content)] if content else []
-    return [part for part in _blocks(content, path, _OF_SYSTEM) if isinstance(part, Text)]
+    return [part for part in _blocks(content, path, _OF_SYSTEM, dropped) if isinstance(part, Text)]
 
 
 def _with_signed_calls(parts: list[Part]) -> list[Part]:
@@ -123,13 +123,13 @@ def _with_signed_calls(parts: list[Part]) -> list[Part]:
     return kept
 
 
-def _text(fields: Fields) -> list[Part]:
-    # Where the model took its words from changes nothing in them.
-    fields.ignore("citations")
+def _text(fields: Fields, dropped: list[str]) -> list[Part]:
+    if fields.array("citations"):  # where a model took its words from changes nothing in them
+        dropped.append(fields.name("citations"))
     return [Text(fields.required_text("text"), fields.document("cache_control"))]
 
 
-def _image(fields: Fields) -> list[Part]:
+def _image(fields: Fields, _: list[str]) -> list[Part]:
     if fields.document("transformations"):
         raise unsupported(fields.name("transformations"), _THEIRS)
     media = Media("image", cache=fields.document("cache_control"))
@@ -143,7 +143,7 @@ def _image(fields: Fields) -> list[Part]:
     return [media]
 
 
-def _document(fields: Fields) -> list[Part]:
+def _document(fields: Fields, dropped: list[str]) -> list[Part]:
     """A file; or, where it is text, its words, which every model can read."""
     title, context = fields.text("title"), fields.text("context")
     cache = fields.document("cache_control")
@@ -156,7 +156,11 @@ def _document(fields: Fields) -> list[Part]:
         parts = [Text(source.required_text("data"))]
     elif kind == "content":
         content, path = source.raw("content"), source.name("content")
-        parts = [Text(content)] if isinstance(content, str) else _blocks(content, path, _OF_SOURCE)
+        parts = (
+            [Text(content)]
+            if isinstance(content, str)
+            else _blocks(content, path, _OF_SOURCE, dropped)
+        )
     else:
         media = Media("file", name=title, cache=cache)
         if kind == "base64":
@@ -170,11 +174,11 @@ def _document(fields: Fields) -> list[Part]:
     return _enclosed("document", {"title": title, "context": context}, parts, cache)
 
 
-def _search_result(fields: Fields) -> list[Part]:
+def _search_result(fields: Fields, dropped: list[str]) -> list[Part]:
     names = {"title": fields.required_text("title"), "source": fields.required_text("source")}
     cache = fields.document("cache_control")
     _refuse_citations(fields)
-    parts = _blocks(fields.raw("content"), fields.name("content"), _OF_SYSTEM)
+    parts = _blocks(fields.raw("content"), fields.name("content"), _OF_SYSTEM, dropped)
     return _enclosed("search_result", names, parts, cache)
 
 
@@ -218,16 +222,16 @@ def _located(kind: str | None, source: Fields, media: Media) -> None:
         raise invalid(source.name("type"), "is required")
 
 
-def _thinking(fields: Fields) -> list[Part]:
+def _thinking(fields: Fields, _: list[str]) -> list[Part]:
     text, signature = fields.text("thinking") or "", fields.text("signature")
     return [Reasoning(text, taken(signature, NAME) if signature else None)]
 
 
-def _redacted(fields: Fields) -> list[Part]:
+def _redacted(fields: Fields, _: list[str]) -> list[Part]:
     return [Reasoning("", taken(fields.required_text("data"), NAME), redacted=True)]
 
 
-def _tool_use(fields: Fields) -> list[Part]:
+def _tool_use(fields: Fields, _: list[str]) -> list[Part]:
     call_id, name = fields.required_text("id"), fields.required_text("name")
     arguments = fields.document("input")
     if arguments is None:
@@ -243,7 +247,7 @@ def _tool_use(fields: Fields) -> list[Part]:
     return [ToolCall(call_id, name, written, cache=fields.document("cache_control"))]
 
 
-def _tool_result(fields: Fields) -> list[Part]:
+def _tool_result(fields: Fields, dropped: list[str]) -> list[Part]:
     call_id = fields.required_text("tool_use_id")
     content, path = fields.raw("content"), fields.name("content")
     fields.refuse("toolset_name", _THEIRS)
@@ -252,7 +256,7 @@ def _tool_result(fields: Fields) -> list[Part]:
     elif isinstance(content, str):
         parts = [Text(content)] if content else []
     else:
-        parts = _blocks(content, path, _OF_RESULT)
+        parts = _blocks(content, path, _OF_RESULT, dropped)
     return [
         ToolResult(
             call_id,

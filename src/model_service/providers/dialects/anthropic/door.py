@@ -64,12 +64,12 @@ class AnthropicDoor:
     )
 
     def read(self, body: Document, model: str, *, stream: bool) -> ChatRequest:
-        """The request. Raises CallFailed naming the field."""
-        request = read_prompt(Fields(body), model)
-        if request.max_tokens is None:
-            raise invalid("max_tokens", "is required")
-        request.stream = stream
-        return request
+        """The request. Raises CallFailed naming the field.
+
+        `max_tokens` may be missing, as it is where tokens are counted: what was registered for
+        the model applies.
+        """
+        return _read(Fields(body), model, stream=stream)
 
     def answer(self, answer: ChatAnswer, model: str) -> Document:
         """A whole answer; `model` is the registered name."""
@@ -80,10 +80,10 @@ class AnthropicDoor:
         return AnthropicWriter(model)
 
 
-def read_prompt(fields: Fields, model: str) -> ChatRequest:
-    """All of a request. Only `max_tokens` may be missing, as it does where tokens are counted."""
-    fields.ignore("model", "stream")
-    system, messages = read_system(fields), read_messages(fields)
+def _read(fields: Fields, model: str, *, stream: bool) -> ChatRequest:
+    fields.ignore("model", "stream")  # both are arguments
+    dropped: list[str] = []
+    system, messages = read_system(fields, dropped), read_messages(fields, dropped)
     while messages and messages[0].role is Role.SYSTEM:
         system += [part for part in messages.pop(0).parts if isinstance(part, Text)]
     cache = fields.document("cache_control")
@@ -93,6 +93,7 @@ def read_prompt(fields: Fields, model: str) -> ChatRequest:
         model,
         messages,
         system,
+        stream=stream,
         max_tokens=fields.integer("max_tokens", 1),
         temperature=fields.number("temperature", 0, 1),
         top_p=fields.number("top_p", 0, 1),
@@ -102,6 +103,7 @@ def read_prompt(fields: Fields, model: str) -> ChatRequest:
         reasoning=_thinking(fields),
         user=_user(fields),
         service_tier=_tier(fields),
+        dropped=dropped,
     )
     _read_choice(fields, request)
     _read_output(fields, request)
@@ -190,9 +192,11 @@ def _read_output(fields: Fields, request: ChatRequest) -> None:
     if effort is not None:
         if request.reasoning is None:
             request.reasoning = ReasoningRequest()
-        # A budget, and that there is to be no thinking, say more than an effort does.
         if request.reasoning.budget is None and request.reasoning.effort is None:
             request.reasoning.effort = Effort(effort)
+        else:
+            # A budget, and that there is to be no thinking, say more than an effort does.
+            request.dropped.append(config.name("effort"))
     output = config.object("format")
     if output is not None:
         if output.choice("type", ("json_schema",)) is None:

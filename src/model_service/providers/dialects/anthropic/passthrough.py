@@ -5,20 +5,17 @@ from typing import Final
 import orjson
 
 from model_service.providers.chat import FinishReason, Usage
-from model_service.providers.dialects.anthropic.counting import counted_tokens
 from model_service.providers.dialects.anthropic.faults import AnthropicFaults, holds_error
 from model_service.providers.dialects.anthropic.models import traits
+from model_service.providers.dialects.anthropic.thoughts import send_own_thoughts
 from model_service.providers.dialects.anthropic.usage import read_usage
 from model_service.providers.dialects.anthropic.wire import (
-    COUNT_PATH,
     MESSAGES_PATH,
-    NAME,
     STOP_REASONS,
     VERSION_HEADER,
 )
 from model_service.providers.dialects.anthropic.writer import MESSAGE_STOP, write_fault
-from model_service.providers.faults import CallFailed, Fault, cut, malformed, unsupported
-from model_service.providers.signatures import own, taken
+from model_service.providers.faults import CallFailed, Fault, cut, malformed
 from model_service.providers.sse import EventParser, parse_block
 from model_service.providers.translation import Document, Outgoing, Target
 
@@ -26,9 +23,6 @@ _FAULTS: Final = AnthropicFaults()
 
 # No model has as many; what is above is the provider's to refuse.
 _MOST_TOKENS: Final = 2**31
-
-# Which block of a thought has its signature where.
-_SEALS: Final = {"thinking": "signature", "redacted_thinking": "data"}
 
 
 class AnthropicPassthrough:
@@ -47,12 +41,12 @@ class AnthropicPassthrough:
             body["temperature"] = temperature
         if stream:
             body["stream"] = True
-        _send_own_thoughts(body)
+        send_own_thoughts(body)
         return Outgoing(MESSAGES_PATH, body, VERSION_HEADER)
 
     def answer(self, body: bytes, model: str) -> tuple[bytes, Usage | None]:
         """The answer under the registered name, and what was used. Raises CallFailed."""
-        document = _document(body)
+        document = read_document(body)
         if not isinstance(document.get("content"), list):
             raise malformed("The provider's answer has no content")
         usage = read_usage(document.get("usage"))
@@ -61,25 +55,6 @@ class AnthropicPassthrough:
     def relay(self, body: Document, model: str) -> "AnthropicRelay":  # noqa: ARG002
         """The way back of a stream, the same whatever the request was."""
         return AnthropicRelay(model)
-
-
-class AnthropicCountPassthrough:
-    """The same where tokens are counted: nothing but the model's name is edited."""
-
-    def request(self, body: Document, target: Target, *, stream: bool) -> Outgoing:  # noqa: ARG002
-        """The body with the provider's model name, without thoughts of other providers."""
-        body["model"] = target.upstream_model
-        _send_own_thoughts(body)
-        return Outgoing(COUNT_PATH, body, VERSION_HEADER)
-
-    def answer(self, body: bytes, model: str) -> tuple[bytes, Usage | None]:  # noqa: ARG002
-        """The count as it came; nothing was used. Raises CallFailed when it is none."""
-        counted_tokens(_document(body))
-        return body, None
-
-    def relay(self, body: Document, model: str) -> "AnthropicRelay":  # noqa: ARG002
-        """Raises CallFailed: counting does not stream."""
-        raise unsupported("stream", "tokens are counted in one piece")
 
 
 class AnthropicRelay:
@@ -189,7 +164,8 @@ class AnthropicRelay:
             self.finish = STOP_REASONS.get(reason, FinishReason.STOP)
 
 
-def _document(body: bytes) -> Document:
+def read_document(body: bytes) -> Document:
+    """An answer. Raises CallFailed: it is no JSON object, or holds an error."""
     try:
         document = orjson.loads(body)
     except ValueError:
@@ -243,41 +219,3 @@ def _takes_temperature(body: Document, target: Target) -> bool:
     thinking = body.get("thinking")
     thinks = isinstance(thinking, dict) and thinking.get("type") != "disabled"
     return not thinks and traits(target.upstream_model).sampling
-
-
-def _send_own_thoughts(body: Document) -> None:
-    """Leave out thoughts that another provider signed, or none; those of Anthropic's lose marks."""
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        return
-    kept = [message for message in messages if not _is_emptied(message)]
-    if len(kept) != len(messages):
-        body["messages"] = kept
-
-
-def _is_emptied(message: object) -> bool:
-    """Edits a message; whether nothing is left of it."""
-    if not isinstance(message, dict) or message.get("role") != "assistant":
-        return False
-    content = message.get("content")
-    if not isinstance(content, list):
-        return False
-    kept = [block for block in content if not _is_foreign(block)]
-    if len(kept) == len(content):
-        return False
-    message["content"] = kept
-    return not kept
-
-
-def _is_foreign(block: object) -> bool:
-    if not isinstance(block, dict):
-        return False
-    kind = block.get("type")
-    where = _SEALS.get(kind) if isinstance(kind, str) else None
-    seal = None if where is None else block.get(where)
-    if where is None or not isinstance(seal, str):
-        return False
-    payload = own(taken(seal, NAME), NAME)
-    if payload:
-        block[where] = payload
-    return not payload
