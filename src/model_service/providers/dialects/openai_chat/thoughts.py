@@ -19,7 +19,8 @@ ORIGIN: Final = "openai_chat"
 #: The `format` of the details that the door wrote: their `index` is a place among all parts.
 FORMAT: Final = "model-service"
 
-_TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
+#: Where the kinds of entries that have a text have it.
+TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 _Placed = tuple[int | None, Reasoning]
 
@@ -62,8 +63,8 @@ def _read_detail(item: Fields) -> _Placed:
     kind = item.required_text("type")
     if kind == "reasoning.encrypted":
         text, signature = item.text("text") or "", item.text("data")
-    elif kind in _TEXTS:
-        text, signature = item.text(_TEXTS[kind]) or "", item.text("signature")
+    elif kind in TEXTS:
+        text, signature = item.text(TEXTS[kind]) or "", item.text("signature")
     else:
         raise unsupported(item.name("type"), f"'{kind[:100]}' is not known")
     thought = Reasoning(

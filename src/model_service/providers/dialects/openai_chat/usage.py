@@ -29,18 +29,18 @@ def usage_document(usage: Usage) -> Document:
 
 def read_usage(document: Document) -> Usage:
     """The tokens by class, from a provider's `usage`. What makes no sense counts as none."""
-    prompt = _count(document.get("prompt_tokens"))
-    output = _count(document.get("completion_tokens"))
+    prompt = count(document.get("prompt_tokens"))
+    output = count(document.get("completion_tokens"))
     into = _details(document, "prompt_tokens_details")
-    cached = _count(into.get("cached_tokens"))
+    cached = count(into.get("cached_tokens"))
     if not cached:  # DeepSeek's, and Moonshot's
-        cached = _count(document.get("prompt_cache_hit_tokens"))
-        cached = cached or _count(document.get("cached_tokens"))
-    written = _count(into.get("cache_write_tokens"))
-    reasoning = _count(_details(document, "completion_tokens_details").get("reasoning_tokens"))
+        cached = count(document.get("prompt_cache_hit_tokens"))
+        cached = cached or count(document.get("cached_tokens"))
+    written = count(into.get("cache_write_tokens"))
+    reasoning = count(_details(document, "completion_tokens_details").get("reasoning_tokens"))
     # xAI has thoughts beside the output rather than in it, and Gemini's compatible API does not
     # name them at all: the total tells.
-    beside = _count(document.get("total_tokens")) - prompt - output
+    beside = count(document.get("total_tokens")) - prompt - output
     if beside > 0 and reasoning in (0, beside):
         output, reasoning = output + beside, beside
     # Where the cache is counted beside the prompt, it does not fit into it.
@@ -59,7 +59,8 @@ def _details(document: Document, name: str) -> Document:
     return details if isinstance(details, dict) else {}
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
+    """A number of tokens; 0 for what is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
