@@ -1,12 +1,12 @@
-"""The OpenAI API: its models listing.
+"""The OpenAI API: chat completions, responses, embeddings, and the listing of models.
 
-Formats after the API reference (https://platform.openai.com/docs/api-reference) and
-errors as the live API gives them.
+Formats after the API reference (https://developers.openai.com/api/reference) and errors as
+the live API gives them.
 """
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
 from starlette.requests import Request
@@ -15,7 +15,19 @@ from starlette.routing import Route
 from typing_extensions import override
 
 from model_service.kernel.types import Provider
-from model_service.sandbox.stand_in import Credential, KeyedStandIn, bearer, json_response
+from model_service.sandbox.faults import fault_of
+from model_service.sandbox.openai_calls import OpenAICalls, body_of
+from model_service.sandbox.openai_models import (
+    MODELS,
+    SNAPSHOTS,
+    Abilities,
+    OpenAIModel,
+    abilities,
+)
+from model_service.sandbox.openai_shapes import Refused
+from model_service.sandbox.stand_in import Credential, bearer, json_response
+
+__all__ = ["MODELS", "OpenAI", "OpenAIModel", "mask_key"]
 
 _KEYS_PAGE: Final = "https://platform.openai.com/account/api-keys"
 _NO_KEY: Final = (
@@ -31,34 +43,6 @@ _NO_PERMISSION: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenAIModel:
-    """An entry of the listing; `created` in seconds since 1970, `shutdown_date` as YYYY-MM-DD."""
-
-    id: str
-    created: int
-    owned_by: str = "system"
-    shutdown_date: str | None = None
-
-
-# Names and shutdown dates from the models and deprecations pages, November 2026. `created` of
-# what came after gpt-5.4 is midnight UTC of the day of its release.
-MODELS: Final = (
-    OpenAIModel("gpt-6.2-astra", 1794873600),
-    OpenAIModel("gpt-6.2-sol", 1794873600),
-    OpenAIModel("gpt-6.1-sol", 1790640000),
-    OpenAIModel("gpt-6-luna", 1790035200),
-    OpenAIModel("gpt-5.5", 1776902400),
-    OpenAIModel("gpt-5.4-mini", 1773705600),
-    OpenAIModel("gpt-5", 1754425777, shutdown_date="2026-12-11"),
-    OpenAIModel("gpt-5-mini", 1754425928, shutdown_date="2026-12-11"),
-    OpenAIModel("gpt-4.1", 1744316542, shutdown_date="2027-01-14"),
-    OpenAIModel("gpt-4o-mini", 1721172741, shutdown_date="2027-01-14"),
-    OpenAIModel("text-embedding-3-large", 1705953180),
-    OpenAIModel("text-embedding-3-small", 1705948997),
-)
-
-
 def mask_key(key: str) -> str:
     """A key as OpenAI's error shows it: eight characters, stars, the last four.
 
@@ -68,7 +52,7 @@ def mask_key(key: str) -> str:
     return key if len(key) <= 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
 
 
-class OpenAI(KeyedStandIn):
+class OpenAI(OpenAICalls):
     """api.openai.com."""
 
     provider = Provider.OPENAI
@@ -85,6 +69,10 @@ class OpenAI(KeyedStandIn):
     @override
     def routes(self) -> Sequence[Route]:
         return [
+            Route("/v1/chat/completions", self.keyed(self.chat), methods=["POST"]),
+            Route("/v1/responses", self.keyed(self.respond), methods=["POST"]),
+            Route("/v1/responses/input_tokens", self.keyed(self.count), methods=["POST"]),
+            Route("/v1/embeddings", self.keyed(self.embed), methods=["POST"]),
             Route("/v1/models", self.keyed(self._list), methods=["GET"]),
             Route("/v1/models/{model}", self.keyed(self._retrieve), methods=["GET"]),
         ]
@@ -104,6 +92,25 @@ class OpenAI(KeyedStandIn):
             param="model",
             code="model_not_found",
         )
+
+    @override
+    def found(self, name: str) -> tuple[str, Abilities] | None:
+        known = {model.id for model in self.models}
+        if name not in known and name not in SNAPSHOTS.values() and fault_of(name) is None:
+            return None
+        return SNAPSHOTS.get(name, name), abilities(name)
+
+    @override
+    def not_found(self, name: str) -> Response:
+        return self._error(
+            404,
+            f"The model `{name}` does not exist or you do not have access to it.",
+            code="model_not_found",
+        )
+
+    @override
+    def refusal(self, refused: Refused) -> Response:
+        return self._reply({"error": body_of(refused)}, refused.status)
 
     @override
     def credential(self, request: Request) -> Credential | None:
@@ -187,6 +194,7 @@ class OpenAI(KeyedStandIn):
         error = {"message": message, "type": kind, "param": param, "code": code}
         return self._reply({"error": error}, status)
 
+    @override
     def _reply(self, content: Mapping[str, object], status: int = 200) -> Response:
         headers = {
             "x-request-id": f"req_{secrets.token_hex(16)}",
