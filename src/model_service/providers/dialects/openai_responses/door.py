@@ -56,7 +56,10 @@ _CHOICES: Final = {"auto": Choice.AUTO, "required": Choice.REQUIRED, "none": Cho
 _SPELLING: Final = MappingProxyType(
     {
         "messages": "input",
-        "messages.reasoning": "input",
+        "messages.reasoning": "input.reasoning",
+        "messages.name": "input.name",
+        "messages.detail": "input.detail",
+        "cache_control": "prompt_cache_breakpoint",
         "system": "instructions",
         "max_tokens": "max_output_tokens",
         "output": "text.format",

@@ -23,23 +23,18 @@ _CODES: Final = {
 
 
 class Sequence:
-    """Numbers the events of a stream, from 0."""
+    """Numbers the events of a stream: from 0, or on from a number that somebody else gave."""
 
     __slots__ = ("_next",)
 
-    def __init__(self) -> None:
-        self._next = 0
+    def __init__(self, last: object = None) -> None:
+        self._next = last + 1 if type(last) is int and 0 <= last < 2**53 else 0
 
     def next(self) -> int:
         """The number of the next event."""
         number = self._next
         self._next = number + 1
         return number
-
-    def seen(self, number: object) -> None:
-        """Go on after a number that somebody else gave."""
-        if type(number) is int and 0 <= number < 2**53:
-            self._next = number + 1
 
     def event(self, kind: str, body: Document) -> bytes:
         """The next event."""

@@ -75,12 +75,13 @@ class _Writer:
         if result.cache is not None:
             self._notes.drop("cache_control")
         parts = [self._told(part) for part in result.parts]
-        if result.is_error and not _says_error(result.parts):
-            # There is no field for it, and the model has to know.
-            parts.insert(0, {"type": "input_text", "text": "Error:"})
+        if result.is_error:
+            _say_error(parts)
         output: str | list[Document] = parts
-        if all(part["type"] == "input_text" for part in parts) and len(parts) <= 1:
-            output = parts[0]["text"] if parts else ""
+        if not parts:
+            output = ""
+        elif len(parts) == 1 and parts[0]["type"] == "input_text":
+            output = parts[0]["text"]
         self.items.append(
             {
                 "type": "function_call_output",
@@ -147,9 +148,12 @@ class _Writer:
         )
 
 
-def _says_error(parts: list[Text | Media]) -> bool:
-    first = parts[0] if parts else None
-    return isinstance(first, Text) and first.text.lower().startswith("error")
+def _say_error(parts: list[Document]) -> None:
+    """Have a result's text say that it is an error: there is no field for it."""
+    if not parts or parts[0]["type"] != "input_text":
+        parts.insert(0, {"type": "input_text", "text": "Error"})
+    elif not parts[0]["text"].lower().startswith("error"):
+        parts[0]["text"] = f"Error: {parts[0]['text']}"
 
 
 def _call_id(given: str) -> str:

@@ -30,7 +30,7 @@ _ENDINGS: Final = {media_type: ending for ending, media_type in _TYPES.items()}
 def read_image(part: Fields) -> Media:
     """An `input_image`."""
     url, file_id = part.text("image_url"), part.text("file_id")
-    media = Media("image", detail=part.choice("detail", _DETAILS), cache=read_cache(part))
+    media = Media("image", detail=_detail(part, _DETAILS), cache=read_cache(part))
     if (url is None) == (file_id is None):
         raise invalid(part.name("image_url"), "either it or file_id is required")
     if url is not None:
@@ -46,7 +46,7 @@ def read_file(part: Fields) -> Media:
     media = Media(
         "file",
         name=part.text("filename"),
-        detail=part.choice("detail", _FILE_DETAILS),
+        detail=_detail(part, _FILE_DETAILS),
         cache=read_cache(part),
     )
     if (data is not None) + (url is not None) + (file_id is not None) != 1:
@@ -104,6 +104,12 @@ def write_media(media: Media) -> Document:
     if media.kind == "file":
         return _write_file(media)
     raise unsupported("messages", f"the Responses API takes no {media.kind}")
+
+
+def _detail(part: Fields, words: tuple[str, ...]) -> str | None:
+    """How closely it is looked at; None for `auto`, which is what all do unasked."""
+    detail = part.choice("detail", words)
+    return None if detail == "auto" else detail
 
 
 def _write_image(media: Media) -> Document:

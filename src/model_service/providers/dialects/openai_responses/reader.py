@@ -99,9 +99,9 @@ class ResponseReader:
         events: list[ChatEvent] = []
         if whole:
             for block in whole.split(b"\n\n"):
-                event = parse_block(block)
-                if event is not None:
-                    self._take(event[1], events)
+                text = event_text(block)
+                if text is not None:
+                    self._take(text, events)
                     if self._is_over():
                         break
         return events
@@ -121,6 +121,16 @@ class ResponseReader:
         self._is_wrong = False
         self.failure = reading.failure
         self.complete = reading.complete
+
+
+def event_text(block: bytes) -> bytes | None:
+    """The data of an event; None for one without. Most have a line with their name ahead."""
+    if block.count(b"\n") == 1 and block.startswith(b"event: "):
+        start = block.find(b"\ndata: ")
+        if start > 0:
+            return block[start + 7 :]
+    event = parse_block(block)
+    return None if event is None else event[1]
 
 
 def parsed_event(text: bytes) -> Document:

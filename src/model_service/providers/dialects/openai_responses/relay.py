@@ -15,13 +15,14 @@ from model_service.providers.dialects.openai_responses.reader import (
     DONE,
     body_error,
     ended_early,
+    event_text,
     parsed_event,
 )
 from model_service.providers.dialects.openai_responses.reading import Wrong
 from model_service.providers.dialects.openai_responses.usage import cut_reason, read_usage
 from model_service.providers.faults import CallFailed, Fault
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
-from model_service.providers.sse import EventParser, named_event, parse_block
+from model_service.providers.sse import EventParser, named_event
 from model_service.providers.translation import Document
 
 # The events that hold a response; the last of them end the stream.
@@ -34,7 +35,7 @@ _WITH_RESPONSE: Final = _BEGINNINGS | _ENDS | _FAILURES
 class ResponseRelay:
     """One stream's way back."""
 
-    __slots__ = ("_faults", "_held", "_is_wrong", "_model", "_parser", "_response", "_sequence",
+    __slots__ = ("_faults", "_held", "_is_wrong", "_model", "_number", "_parser", "_response",
                  "complete", "failure", "finish", "usage")  # fmt: skip
 
     def __init__(self, faults: OpenAIFaults, model: str) -> None:
@@ -48,7 +49,7 @@ class ResponseRelay:
         self._is_wrong = False
         # Azure's `response.failed` may say nothing, and an `error` after it everything.
         self._held: CallFailed | None = None
-        self._sequence = Sequence()
+        self._number: object = None
         self._response: Document | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -80,7 +81,7 @@ class ResponseRelay:
     def fail(self, fault: Fault) -> bytes:
         """The error events, which end the stream."""
         response = self._response or bare_response(self._model)
-        return failure_events(self._sequence, self._faults, fault, response)
+        return failure_events(Sequence(self._number), self._faults, fault, response)
 
     def _is_over(self) -> bool:
         return self.complete or self.failure is not None
@@ -104,13 +105,13 @@ class ResponseRelay:
 
     def _edited(self, block: bytes) -> bytes:
         """An event as the caller gets it; nothing of one that is not for it."""
-        event = parse_block(block)
-        if event is None:
+        text = event_text(block)
+        if text is None:
             return block if block.startswith(b":") else b""  # a sign of life
-        if event[1] == DONE:
+        if text == DONE:
             return b""
         try:
-            document = parsed_event(event[1])
+            document = parsed_event(text)
             kind = document.get("type")
             if type(kind) is not str or kind == "error":
                 self._take_error(document)
@@ -120,7 +121,7 @@ class ResponseRelay:
             self._is_wrong = True
             return b""
         self._is_wrong = False
-        self._sequence.seen(document.get("sequence_number"))
+        self._number = document.get("sequence_number")
         return edited
 
     def _take_error(self, document: Document) -> None:

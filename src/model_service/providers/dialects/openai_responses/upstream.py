@@ -25,12 +25,12 @@ from model_service.providers.translation import Document, FaultReader, Notes, Ou
 #: The path below the provider's base URL.
 PATH: Final = "/responses"
 
-#: The API has no budgets for thinking. Up to so many tokens are that effort; more are `high`, the
-#: greatest effort that all of its models know.
-_LOW_BUDGET: Final = 2048
+# The API has no budgets for thinking. Up to so many tokens are that effort, after Google's table
+# (https://ai.google.dev/gemini-api/docs/openai); more are `high`, the greatest that all models know.
+_LOW_BUDGET: Final = 1024
 _MEDIUM_BUDGET: Final = 8192
 
-#: The smallest `max_output_tokens` that the API takes.
+# The smallest `max_output_tokens` that the API takes.
 _LEAST_TOKENS: Final = 16
 
 _TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast", "ultrafast"))
@@ -121,14 +121,18 @@ def may_reason(request: ChatRequest, model: str) -> bool:
     Newer models give them without being asked. A deployment's name may say nothing about its
     model; then it is asked only for a caller who wants thinking.
     """
-    asked = request.reasoning
-    if asked is not None and asked.effort is not Effort.NONE:
+    if _wants_thoughts(request):
         return True
     base = model.removeprefix("ft:").rpartition("/")[2]
     if base[:1] == "o":
         return base[1:2].isdigit()
     # gpt-5 was the first of its line that thinks; its chat models do not.
     return base.startswith("gpt-") and "5" <= base[4:5] <= "9" and "-chat" not in base
+
+
+def _wants_thoughts(request: ChatRequest) -> bool:
+    asked = request.reasoning
+    return asked is not None and asked.effort is not Effort.NONE and asked.budget != 0
 
 
 def _refuse_unknown(request: ChatRequest, notes: Notes) -> None:
@@ -159,12 +163,10 @@ def _max_tokens(request: ChatRequest, target: Target, notes: Notes) -> int:
 
 
 def _write_sampling(body: Document, request: ChatRequest, target: Target) -> None:
-    reasoning = request.reasoning
-    thinks = reasoning is not None and reasoning.effort is not Effort.NONE
     if request.temperature is not None:
         body["temperature"] = request.temperature
-    elif target.default_temperature is not None and not thinks:
-        body["temperature"] = target.default_temperature  # models that think refuse one
+    elif target.default_temperature is not None and not _wants_thoughts(request):
+        body["temperature"] = target.default_temperature  # beside thinking it is refused
     if request.top_p is not None:
         body["top_p"] = request.top_p
 
