@@ -134,6 +134,9 @@ class AnthropicReader:
             return False
         if self.finished:
             return True
+        # A thought ends before anything else begins, whether or not its end was to be read.
+        for known in [at for at, open_ in self._blocks.items() if open_.kind == "thinking"]:
+            self._close(known, events)
         self._close(index, events)
         kind = content.get("type")
         begin = _BEGINNINGS.get(kind) if isinstance(kind, str) else None
