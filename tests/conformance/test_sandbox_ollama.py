@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from model_service.sandbox import Behaviour, serve
-from model_service.sandbox.ollama import MODELS, Ollama
+from model_service.sandbox.ollama import Ollama
+from model_service.sandbox.ollama_models import MODELS
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")

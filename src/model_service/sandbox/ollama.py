@@ -1,68 +1,50 @@
-"""Ollama: the models pulled to one machine. It knows no keys.
+"""Ollama: chats and embeddings of the models pulled to one machine. It knows no keys.
 
 Formats after https://docs.ollama.com/api and the behaviour of its router (gin), which
 answers what it does not serve in plain text.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from typing_extensions import override
 
 from model_service.kernel.types import Provider
-from model_service.sandbox.stand_in import Credential, StandIn, bearer, json_response
+from model_service.sandbox import faults, ollama_chat, script
+from model_service.sandbox.delivery import StreamForm, streamed, whole
+from model_service.sandbox.faults import Fault
+from model_service.sandbox.ollama_models import MODELS, OllamaModel, entry, misbehaving
+from model_service.sandbox.ollama_rules import Refused, check, check_shape, refuse
+from model_service.sandbox.stand_in import (
+    Billed,
+    Credential,
+    StandIn,
+    bearer,
+    json_response,
+)
 
 VERSION: Final = "0.40.12"
 
+_KILLED: Final = "llama runner process has terminated: signal: killed"
+_BUSY: Final = "server busy, please try again.  maximum pending requests exceeded"
 
-@dataclass(frozen=True, slots=True)
-class OllamaModel:
-    """A pulled model; `size` is in bytes on disk, `digest` the SHA-256 of its manifest."""
-
-    name: str
-    size: int
-    digest: str
-    family: str
-    parameter_size: str
-    quantization_level: str = "Q4_K_M"
-    modified_at: str = "2026-11-02T09:30:12.409490317Z"
-
-
-MODELS: Final = (
-    OllamaModel(
-        name="gemma4:latest",
-        size=9_608_350_245,
-        digest="c6eb396dbd5992bbe3f5cdb947e8bbc0ee413d7c17e2beaae69f5d569cf982eb",
-        family="gemma4",
-        parameter_size="8.0B",
-    ),
-    OllamaModel(
-        name="gemma3:latest",
-        size=3_338_801_804,
-        digest="a2af6cc3eb7fa8be8504abaf9b04e88f17a119ec3f04a3addf55f92841195f5a",
-        family="gemma3",
-        parameter_size="4.3B",
-    ),
-    OllamaModel(
-        name="llama3.2:latest",
-        size=2_019_393_189,
-        digest="a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72",
-        family="llama",
-        parameter_size="3.2B",
-    ),
-    OllamaModel(
-        name="nomic-embed-text:latest",
-        size=274_302_450,
-        digest="0a109f422b47e3a30ba2b10eca18548e944e8a23073ee3f3e947efcf3c45e59f",
-        family="nomic-bert",
-        parameter_size="137M",
-        quantization_level="F16",
-    ),
-)
+# The errors of faults, by status and message. A filter's is an answer: there is none here.
+_FAULTS: Final[Mapping[Fault, tuple[int, str]]] = {
+    Fault.BROKEN: (500, _KILLED),
+    Fault.UNAVAILABLE: (503, _BUSY),
+    Fault.OVERLOADED: (503, _BUSY),
+    Fault.UNAUTHENTICATED: (401, "unauthorized"),
+    Fault.NO_CREDIT: (402, "you have reached your usage limit, upgrade for higher limits"),
+    Fault.TOO_LARGE: (413, "http: request body too large"),
+    Fault.CONTEXT: (400, "the input length exceeds the context length"),
+    Fault.REFUSED_PARAM: (500, 'option "temperature" must be of type float32'),
+    Fault.ERROR_200: (200, _KILLED),
+}
 
 
 class Ollama(StandIn):
@@ -80,16 +62,117 @@ class Ollama(StandIn):
             Route("/", self._root, methods=["GET"]),
             Route("/api/tags", self._tags, methods=["GET"]),
             Route("/api/version", self._version, methods=["GET"]),
+            Route("/api/chat", self._chat, methods=["POST"]),
+            Route("/api/embed", self._embed, methods=["POST"]),
         ]
 
     async def _root(self, _: Request) -> Response:
         return PlainTextResponse("Ollama is running")
 
     async def _tags(self, _: Request) -> Response:
-        return _reply({"models": [_entry(model) for model in self.models]})
+        return _reply({"models": [entry(model) for model in self.models]})
 
     async def _version(self, _: Request) -> Response:
         return _reply({"version": VERSION})
+
+    async def _chat(self, request: Request) -> Response:
+        try:
+            fields = check_shape(await _body(request))
+            name = str(fields.get("model", ""))
+            fault = self.fault_of(name)
+            if fault is not None and fault.comes_first and fault is not Fault.FILTER:
+                return self.instead(fault, lambda fault: self._fault(fault, request, name))
+            if not name:
+                refuse("model is required")
+            model = self._model(name)
+            if model is None:
+                refuse(f"model '{name}' not found", 404)
+            check(fields, model, name)
+        except Refused as error:
+            return _reply({"error": str(error)}, error.status)
+        if not fields.get("messages"):
+            unloads = fields.get("keep_alive") == 0
+            return _reply(ollama_chat.empty(name, "unload" if unloads else "load"))
+        given = ollama_chat.answer(fields, model, name, filtered=fault is Fault.FILTER)
+        return self._answered(given, fault, request, stream=fields.get("stream") is not False)
+
+    def _answered(
+        self, given: ollama_chat.Answer, fault: Fault | None, request: Request, *, stream: bool
+    ) -> Response:
+        self.usage.append(
+            Billed(
+                model=given.model,
+                path=request.url.path,
+                stream=stream,
+                input=given.reply.input_tokens,
+                output=given.reply.output_tokens,
+                reasoning=given.reply.reasoning_tokens,
+                fault=fault,
+            )
+        )
+        if not stream:
+            error = self._fault(Fault.ERROR_200, request, given.model)
+            return whole(_reply(ollama_chat.whole(given)), fault, self.pace, error)
+        form = StreamForm(
+            error=orjson.dumps({"error": _KILLED}) + b"\n",
+            malformed=b'{"model":"x","message":{"role":"assi\n',
+            text=lambda text: ollama_chat.text_line(given.model, text),
+        )
+        pieces = list(ollama_chat.pieces(given))
+        return streamed(pieces, fault, self.pace, form, {}, "application/x-ndjson")
+
+    async def _embed(self, request: Request) -> Response:
+        try:
+            asked = await _body(request)
+            fields = asked if isinstance(asked, Mapping) else refuse("missing request body")
+            name = str(fields.get("model", ""))
+            fault = self.fault_of(name)
+            if fault is not None and fault.comes_first and fault is not Fault.FILTER:
+                return self.instead(fault, lambda fault: self._fault(fault, request, name))
+            texts = _inputs(fields.get("input"))
+            model = self._model(name)
+            if model is None:
+                refuse(f'model "{name}" not found, try pulling it first', 404)
+        except Refused as error:
+            return _reply({"error": str(error)}, error.status)
+        if not texts:
+            return _reply({"model": name, "embeddings": []})
+        size = fields.get("dimensions")
+        tokens = sum(script.count(text) for text in texts)
+        path = request.url.path
+        self.usage.append(Billed(name, path, stream=False, input=tokens, fault=fault))
+        answer = {
+            "model": name,
+            "embeddings": [_vector(text, model, size) for text in texts],
+            "total_duration": 14_143_917,
+            "load_duration": 1_019_500,
+            "prompt_eval_count": tokens,
+        }
+        return whole(_reply(answer), fault, self.pace, self._fault(Fault.ERROR_200, request, name))
+
+    def _model(self, name: str) -> OllamaModel | None:
+        """The model of a name, which without a tag is the latest."""
+        if name.startswith(faults.PREFIX):
+            return misbehaving(name)
+        full = name if ":" in name else f"{name}:latest"
+        return next((model for model in self.models if model.name == full), None)
+
+    def _fault(self, fault: Fault, request: Request, name: str) -> Response:
+        """The error of a fault that is the provider's own."""
+        match fault:
+            case Fault.LIMITED:
+                response = self.limited(request)
+                response.headers["retry-after"] = str(faults.RETRY_AFTER)
+                return response
+            case Fault.NOT_FOUND:
+                return _reply({"error": f"model '{name}' not found"}, 404)
+            case Fault.ECHO:
+                credential = self.credential(request)
+                key = credential.value if credential else ""
+                return _reply({"error": f"invalid request with token {key}"}, 400)
+            case _:
+                status, message = _FAULTS[fault]
+                return _reply({"error": message}, status)
 
     @override
     def credential(self, request: Request) -> Credential | None:
@@ -116,7 +199,7 @@ class Ollama(StandIn):
 
     @override
     def broken(self, request: Request) -> Response:
-        return _reply({"error": "llama runner process has terminated: signal: killed"}, 500)
+        return _reply({"error": _KILLED}, 500)
 
     @override
     def echo(self, key: str) -> Response:
@@ -143,3 +226,33 @@ def _entry(model: OllamaModel) -> dict[str, object]:
             "quantization_level": model.quantization_level,
         },
     }
+
+
+async def _body(request: Request) -> object:
+    """The body of a request. Raises Refused."""
+    body = await request.body()
+    if not body.strip():
+        refuse("missing request body")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        refuse(f"invalid character {body.strip()[:1].decode(errors='replace')!r} in request body")
+
+
+def _inputs(given: object) -> list[str]:
+    if isinstance(given, str):
+        return [given] if given else []
+    if given is None:
+        return []
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        refuse("invalid input type")
+    return given
+
+
+def _vector(text: str, model: OllamaModel, size: object) -> list[float]:
+    """An embedding, or the beginning of one as long as asked for, of length one again."""
+    vector = script.vector(text, model.dimensions)
+    if not isinstance(size, int) or not 0 < size < len(vector):
+        return vector
+    length = math.sqrt(sum(number * number for number in vector[:size])) or 1.0
+    return [number / length for number in vector[:size]]
