@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,15 +51,20 @@ def environment(database_url: str | None, data_dir: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(database_url: str | None, data_dir: Path) -> AsyncIterator[Running]:
-    """The service, started and answering; stopped by SIGTERM at the end."""
+async def running(
+    database_url: str | None, data_dir: Path, extra: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """The service, started and answering; stopped by SIGTERM at the end.
+
+    `extra` are further environment variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "model_service", "serve"],
-        env=environment(database_url, data_dir) | {"PORT": str(port)},
+        env=environment(database_url, data_dir) | {"PORT": str(port), **(extra or {})},
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
     )

@@ -36,6 +36,7 @@ from model_service.kernel.secret import Secret
 from model_service.sandbox.server import Sandbox, serve
 from model_service.settings import Environment, Settings
 from tests.audit_trails import empty_trail
+from tests.gateway_world import GatewayWorld, gateway_running
 
 if TYPE_CHECKING:
     from model_service.app import Service
@@ -185,6 +186,24 @@ async def shared_service(
 def service(shared_service: "Service", database: Database, sandbox: Sandbox) -> "Service":
     """The whole service in production mode on an empty database."""
     return shared_service
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_world(
+    settings: Settings, server_url: Secret[str], shared_sandbox: Sandbox
+) -> AsyncIterator[GatewayWorld]:
+    """The service listening, background jobs and all, on a database of its own."""
+    name, url = await _new_database(server_url)
+    await migrate(url)
+    async with gateway_running(settings, url, shared_sandbox) as world:
+        yield world
+    await _drop_database(server_url, name)
+
+
+@pytest.fixture
+def world(shared_world: GatewayWorld, sandbox: Sandbox) -> GatewayWorld:
+    """A running gateway. What tests make there stays, so they give their things new names."""
+    return shared_world
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from model_service.audit.signing import AuditKeys
 from model_service.audit.store import SqlAuditStore
 from model_service.audit.trail import Trail, instance_name
 from model_service.background import Background
+from model_service.calling import Calling
+from model_service.calling import Foundation as CallFoundation
 from model_service.catalog.api import router as models_router
 from model_service.catalog.prices import PriceBook
 from model_service.catalog.service import ModelService
@@ -29,6 +31,7 @@ from model_service.db.engine import create_engine
 from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
+from model_service.gateway.wire import GatewayProtocol
 from model_service.http import operations, problem
 from model_service.http.abuse import Refusals
 from model_service.http.auth import Authenticator, Credentials
@@ -62,6 +65,7 @@ from model_service.upstreams import (
     address_faults,
     administration_urls,
     build_providers,
+    call_endpoints,
     policy_of,
 )
 from model_service.vault.box import KeyringBox
@@ -84,6 +88,7 @@ class Service:
 
     app: FastAPI
     database: Database
+    notices: Notices
     trail: Trail
     ledger: Ledger
     watch: KeyringWatch
@@ -95,7 +100,13 @@ class Service:
     webhooks: Webhooks
     providers: Providers
     transport: Transport
+    calling: Calling
     background: Background
+
+    @property
+    def protocol(self) -> Callable[..., GatewayProtocol]:
+        """What makes a connection's protocol: calls go to the gateway, the rest to `app`."""
+        return partial(GatewayProtocol, self.calling.pipeline)
 
     def start(self) -> None:
         """Begin what goes on beside the requests."""
@@ -159,6 +170,7 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
         )
         service = assemble(settings, database, Notices(database_url), opened, redactor)
         await service.access.directory.load()
+        await service.calling.registered.load()
         return service
     except BaseException:
         await database.close()
@@ -235,8 +247,9 @@ def assemble(
         rotation.service.has_fallback,
     )
     sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals, rotation.service)
+    model_store = SqlModelStore(database)
     models = ModelService(
-        database, SqlModelStore(database), trail, sharing.holdings, providers, clock, PriceBook()
+        database, model_store, trail, sharing.holdings, providers, clock, PriceBook()
     )
 
     webhooks = Webhooks.build(
@@ -263,6 +276,23 @@ def assemble(
         RateLimits(settings.auth_failures_per_minute * INTERNAL_FACTOR),
     )
 
+    guard = None if settings.is_production else BrowserGuard()
+    calling = Calling.build(
+        CallFoundation(
+            authenticator,
+            guard,
+            notices,
+            model_store,
+            key_store,
+            sharing.holdings,
+            call_endpoints(settings),
+            transport,
+            metrics,
+            redactor,
+            clock,
+        )
+    )
+
     async def migrated() -> None:
         if await database.revision() != SCHEMA_REVISION:
             raise Unavailable("The database is at another migration")
@@ -276,9 +306,10 @@ def assemble(
         "migrations": migrated,
         "keyring": vault_opens,
         "audit": trail.check,
+        "gateway": calling.check,
     }
     app = application(
-        settings,
+        guard,
         metrics,
         authenticator,
         operations.router(version=__version__, checks=checks, metrics=metrics),
@@ -294,6 +325,7 @@ def assemble(
     return Service(
         app,
         database,
+        notices,
         trail,
         ledger,
         watch,
@@ -305,9 +337,11 @@ def assemble(
         webhooks,
         providers,
         transport,
+        calling,
         Background(
             (
                 notices,
+                calling,
                 watch,
                 rewrapper,
                 access.last_use,
@@ -331,7 +365,10 @@ def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
 
 
 def application(
-    settings: Settings, metrics: Metrics, authenticator: Authenticator, *routers: APIRouter
+    guard: BrowserGuard | None,
+    metrics: Metrics,
+    authenticator: Authenticator,
+    *routers: APIRouter,
 ) -> FastAPI:
     """The routes behind the edge, with the documentation of themselves."""
     app = FastAPI(
@@ -344,7 +381,6 @@ def application(
     )
     app.state.authenticator = authenticator
     problem.install(app)
-    guard = None if settings.is_production else BrowserGuard()
     app.add_middleware(Edge, metrics=metrics, guard=guard)
     for router in (*routers, documentation(app, version=__version__)):
         # The routes themselves, not the routers: one step less to each request.

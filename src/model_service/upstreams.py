@@ -1,11 +1,14 @@
 """What the settings say about addresses, and the providers reached at them."""
 
+from typing import Final
+
 from model_service.db.engine import normalise_url
 from model_service.kernel.errors import StartupFault
 from model_service.providers.administration.registry import (
     AdministrationUrls,
     administration_addresses,
 )
+from model_service.providers.call_endpoints import CallEndpoints
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
@@ -40,6 +43,10 @@ def address_faults(settings: Settings) -> list[str]:
     return faults
 
 
+#: Connections to one provider: as many as calls may be under way.
+MAX_CONNECTIONS: Final = 10_000
+
+
 def build_providers(settings: Settings) -> tuple[Providers, Transport]:
     """The providers over one transport.
 
@@ -47,8 +54,18 @@ def build_providers(settings: Settings) -> tuple[Providers, Transport]:
         StartupFault: a base URL or the list of allowed hosts is malformed.
     """
     policy = policy_of(settings)
-    transport = Transport(policy)
+    transport = Transport(policy, max_connections_per_origin=MAX_CONNECTIONS)
     return Providers(transport, policy, _base_urls(settings)), transport
+
+
+def call_endpoints(settings: Settings) -> CallEndpoints:
+    """Where calls go.
+
+    Raises:
+        StartupFault: a base URL or the list of allowed hosts is malformed.
+    """
+    policy = policy_of(settings)
+    return CallEndpoints(operator_addresses(_base_urls(settings), policy), policy)
 
 
 def policy_of(settings: Settings) -> EgressPolicy:

@@ -186,12 +186,12 @@ async def test_granting_and_revoking_are_audited_and_told_to_every_process(
     client: httpx.AsyncClient, anonymous: httpx.AsyncClient, database: Database
 ) -> None:
     async def version() -> int:
-        query = select(change_versions.c.version).where(change_versions.c.topic == "shares")
+        query = select(change_versions.c.version).where(change_versions.c.topic == "keys")
         async with database.single() as connection:
             return int(await connection.scalar(query) or 0)
 
-    before = await version()
     key = await stored(client)
+    before = await version()
     share = await shared(client, key, "grantee", scope="reveal")
     assert await version() == before + 1
     owner = await user(client, "owner")

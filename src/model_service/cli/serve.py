@@ -75,7 +75,7 @@ async def _serve(service: Service, listener: socket.socket, location: Location) 
     service.start()
     watch = asyncio.create_task(location.server.keep_running()) if location.server else None
     try:
-        await make_server(service.app).serve(sockets=[listener])
+        await make_server(service.app, service.protocol).serve(sockets=[listener])
     finally:
         if watch is not None:
             watch.cancel()

@@ -11,7 +11,12 @@ from model_service.http.credentials import Credentials, Shown
 from model_service.http.rules import Access, Rule, authorise
 from model_service.kernel.audit import AuditEvent, Decision
 from model_service.kernel.caller import Caller, current_caller, set_caller
-from model_service.kernel.errors import Forbidden, TooManyRequests, Unauthenticated
+from model_service.kernel.errors import (
+    Forbidden,
+    ServiceError,
+    TooManyRequests,
+    Unauthenticated,
+)
 from model_service.kernel.principal import NOBODY, Principal, Role
 from model_service.kernel.rate import RateLimits, source_of
 
@@ -102,6 +107,29 @@ class Authenticator:
             self._tell(scope, principal)
         return principal
 
+    def recognise(self, scope: dict[str, Any], rule: Rule) -> Principal | None:
+        """Who makes the request, told from memory alone; None when that takes `admit`.
+
+        Nothing is recorded and nobody is refused here, so it is for the common case only: a
+        known token that allows this (or none where none is asked for), and no internal secret.
+        """
+        try:
+            shown = Shown.of(scope["headers"])
+            if shown.internal is not None:
+                return None
+            if shown.token is not None:
+                found = None if self._tokens is None else self._tokens.find(shown.token)
+            else:
+                found = _ADMINISTRATOR if self._is_at_home(scope, shown) else None
+            if found is None:
+                return None
+            if shown.user is not None:
+                found = _acting_for(found, shown.user_id())
+            authorise(rule, found)
+        except ServiceError:
+            return None
+        return found
+
     async def note_denial(self, rule: Rule, refusal: Forbidden) -> None:
         """Record what a slice refused to somebody whom the route's rule let pass."""
         await self._note("auth.denied", current_caller(), f"route:{rule.route}", refusal.message)
@@ -116,16 +144,19 @@ class Authenticator:
         principal = None if shown.token is None else await self._holder(scope, shown.token)
         if shown.internal is not None:
             self._check_internal(scope, principal, shown.internal)
-        if (
-            principal is None
-            and self._credentials.loopback_is_administrator
-            and not shown.is_forwarded
-            and _is_loopback(scope)
-        ):
+        if principal is None and self._is_at_home(scope, shown):
             principal = _ADMINISTRATOR
         if principal is None:
             return NOBODY if shown.internal is None else _INTERNAL
         return principal if shown.internal is None else replace(principal, internal=True)
+
+    def _is_at_home(self, scope: dict[str, Any], shown: Shown) -> bool:
+        """Whether it comes from this very machine in development, where no token is asked for."""
+        return (
+            self._credentials.loopback_is_administrator
+            and not shown.is_forwarded
+            and _is_loopback(scope)
+        )
 
     async def _holder(self, scope: dict[str, Any], token: bytes) -> Principal:
         source = _source(scope)

@@ -16,6 +16,9 @@ from prometheus_client import (
 #: Seconds; from a cached answer to a provider's slowest validation.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+#: Seconds; from what the gateway adds to a fast provider to a long answer.
+_CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -67,6 +70,25 @@ class Metrics:
             "Events sent to webhooks, by what came of it",
             ("outcome",),
             registry=self._registry,
+        )
+        self.calls = Histogram(
+            "gen_ai_server_request_duration_seconds",
+            "Duration of calls through the gateway, by door, provider and status",
+            ("model_service_door", "gen_ai_provider_name", "http_response_status_code"),
+            buckets=_CALL_BUCKETS,
+            registry=self._registry,
+        )
+        self.tokens = Counter(
+            "model_service_tokens",
+            "Tokens that providers counted, by provider and whether they went in or came out",
+            ("gen_ai_provider_name", "gen_ai_token_type"),
+            registry=self._registry,
+        )
+        self.snapshot_age = Gauge(
+            "model_service_snapshot_age_seconds",
+            "Seconds for which the gateway may have missed changes of models and keys",
+            registry=self._registry,
+            multiprocess_mode="livemax",
         )
         info = Gauge(
             "model_service_info",

@@ -3,7 +3,9 @@
 import asyncio
 import resource
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 
 import structlog
 import uvicorn
@@ -165,12 +167,17 @@ def limit_resources() -> None:
     Protocol.max_connections = max(soft - RESERVED_DESCRIPTORS, soft // 2)
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """A server for `app`; `serve(sockets=[...])` runs it until SIGINT or SIGTERM."""
+def make_server(
+    app: ASGIApp, protocol: Callable[..., asyncio.Protocol] = Protocol
+) -> uvicorn.Server:
+    """A server for `app`; `serve(sockets=[...])` runs it until SIGINT or SIGTERM.
+
+    `protocol` makes each connection's protocol, a `Protocol` or what is built on it.
+    """
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http=Protocol,
+            http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -30,6 +30,8 @@ class Purpose(StrEnum):
     """Given out with the model it is for."""
     LISTING = "listing"
     """Sent to its provider, to ask which models it offers."""
+    LEASE = "lease"
+    """Lent to a worker's memory, to call models with for at most five minutes."""
     VALIDATE = "validate"
     """Sent to its provider, to ask whether it takes it."""
     IMPORT = "import"

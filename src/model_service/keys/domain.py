@@ -15,10 +15,13 @@ from model_service.kernel.types import Page, Provider
 
 Metadata = Mapping[str, Any]
 
-#: Providers whose keys nobody can check, and for which any value, `*` too, is a fine key.
+#: Providers whose keys nobody can check, and for which any value, `*` too, is a fine key; but
+#: those of a CUSTOM key with a preset.
 UNCHECKED = frozenset({Provider.OLLAMA, Provider.CUSTOM})
 #: The metadata field that says which host a key may be sent to.
 ENDPOINT = "endpoint"
+#: The metadata field that says which of the known vendors a CUSTOM key is for.
+PRESET = "preset"
 
 # Printable ASCII without the space: nothing that could end or extend an HTTP header.
 _VALUE = re.compile(r"[\x21-\x7e]{8,512}")
@@ -54,6 +57,11 @@ class ProviderKey:
         """The endpoint the key was stored for, if one was."""
         value = (self.metadata or {}).get(ENDPOINT)
         return value if isinstance(value, str) else None
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its value is checked with its provider before it is put in use."""
+        return is_checked(self.provider, self.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +174,36 @@ class ProviderGate(Protocol):
         ...
 
 
+class VendorGate(ProviderGate, Protocol):
+    """The providers, and the vendors that CUSTOM keys may be for."""
+
+    def preset_endpoint(self, preset: str) -> str:
+        """Where the keys of a preset are for, in canonical form.
+
+        Raises `InvalidInput`, listing the presets, when there is none of that name.
+        """
+        ...
+
+
+def is_checked(provider: Provider, metadata: Metadata | None) -> bool:
+    """Whether keys with that metadata are checked with their provider."""
+    if provider is Provider.CUSTOM:
+        return (metadata or {}).get(PRESET) is not None
+    return provider not in UNCHECKED
+
+
 def audit_subject(key_id: UUID) -> str:
     """How the audit trail names a key."""
     return f"key:{key_id}"
 
 
-def check_value(provider: Provider, value: Secret[str]) -> None:
+def check_value(provider: Provider, value: Secret[str], metadata: Metadata | None = None) -> None:
     """Refuse key values that could not be a key or could break out of a header.
 
     Raises:
         InvalidInput: naming the field, never the value.
     """
-    if provider in UNCHECKED:
+    if not is_checked(provider, metadata):
         if not _UNCHECKED_VALUE.fullmatch(value.reveal()):
             raise _value_fault("must be 1 to 512 printable ASCII characters without spaces")
     elif not _VALUE.fullmatch(value.reveal()):

@@ -11,7 +11,7 @@ from model_service.kernel.events import Announcer, EventType
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock
 from model_service.kernel.unit import Transactions
-from model_service.keys.domain import ENDPOINT, UNCHECKED, ProviderKey, SealedKey, key_prefix
+from model_service.keys.domain import ENDPOINT, ProviderKey, SealedKey, key_prefix
 from model_service.keys.rotation_domain import (
     Expiry,
     Kept,
@@ -56,7 +56,7 @@ class Exchange:
             key_version=key.key_version + 1,
             key_prefix=key_prefix(value),
             is_valid=True,
-            validated_at=None if key.provider in UNCHECKED else now,
+            validated_at=now if key.is_checked else None,
             updated_at=now,
         )
         return self._sealer.seal(coming, value)

@@ -1,5 +1,6 @@
 """Keys as users have them: their own and, until a grant ends, those shared with them."""
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from model_service.keys.domain import KeyFilter, audit_subject
 from model_service.keys.rotation_domain import Fallback
 from model_service.keys.service import MOST_UNPAGED, KeyService
 from model_service.keys.shares import Held, HeldKey, ShareScope, ShareStore
+
+#: Keys of one user for one provider that calls may choose from.
+MOST_USABLE = 32
 
 _ANY_SCOPE = (ShareScope.USE, ShareScope.REVEAL)
 
@@ -68,6 +72,10 @@ class Holdings:
         """The user's best key for a provider, to be used without the value leaving."""
         return await self._store.find_active(user_id, provider, _ANY_SCOPE, None)
 
+    async def usable(self, user_id: str, provider: Provider) -> Sequence[HeldKey]:
+        """All keys that the user may use for a provider now, best first, up to `MOST_USABLE`."""
+        return await self._store.list_usable(user_id, provider, MOST_USABLE)
+
     async def find_to_reveal(self, user_id: str, provider: Provider, model: str) -> HeldKey | None:
         """The user's best key for a provider whose value it may have for the model of that name."""
         return await self._store.find_active(user_id, provider, (ShareScope.REVEAL,), model)
@@ -75,8 +83,8 @@ class Holdings:
     async def reveal(self, held: Held, purpose: Purpose) -> Secret[str]:
         """The key's value; recorded and counted as a use before it is given.
 
-        A grant that ended while this was under way gives nothing out any more. For a listing
-        the value stays inside, and the question is also that of others who have the key.
+        A grant that ended while this was under way gives nothing out any more. For a listing or
+        a lease the value stays inside, and the question is also that of others who have the key.
 
         Raises:
             Forbidden: the grant has ended.
@@ -84,7 +92,7 @@ class Holdings:
                 `KeyService.reveal`.
         """
         value = await self._keys.reveal(held.id, purpose)
-        stays_inside = purpose is Purpose.LISTING
+        stays_inside = purpose in (Purpose.LISTING, Purpose.LEASE)
         if held.share_id is None or stays_inside:
             return value
         if not await self._store.is_live(held.share_id):
@@ -100,8 +108,10 @@ class Holdings:
             raise Forbidden("The key is not shared with this user any more")
         return value
 
-    async def refused(self, held: HeldValue) -> Secret[str] | None:
-        """The provider refused the key's value in a listing: what to try once instead.
+    async def refused(
+        self, held: HeldValue, purpose: Purpose = Purpose.LISTING
+    ) -> Secret[str] | None:
+        """The provider refused the key's value: what to try once instead.
 
         The key is marked invalid and the alert raised the first time. What is given is recorded
         as the value itself is.
@@ -110,7 +120,7 @@ class Holdings:
             AuditUnavailable, DatabaseUnavailable: nothing is given.
         """
         found = await self._fallbacks.report_refused(held.id, held.key_version)
-        return await self._recorded(held, found)
+        return await self._recorded(held, found, purpose)
 
     async def fallback(self, held: Held) -> Secret[str] | None:
         """The value to list models with for a key that is known to be refused, if there is one.
@@ -118,16 +128,19 @@ class Holdings:
         Raises:
             IntegrityFailure, AuditUnavailable, DatabaseUnavailable: nothing is given.
         """
-        return await self._recorded(held, await self._fallbacks.previous_value(held.id))
+        found = await self._fallbacks.previous_value(held.id)
+        return await self._recorded(held, found, Purpose.LISTING)
 
-    async def _recorded(self, held: Held, found: Fallback | None) -> Secret[str] | None:
+    async def _recorded(
+        self, held: Held, found: Fallback | None, purpose: Purpose
+    ) -> Secret[str] | None:
         if found is None:
             return None
         await self._trail.record(
             AuditEvent(
-                type="key.reveal",
+                type="key.lease" if purpose is Purpose.LEASE else "key.reveal",
                 subject=audit_subject(held.id),
-                purpose=Purpose.LISTING.value,
+                purpose=purpose.value,
                 reason=f"fallback to version {found.version}",
             )
         )

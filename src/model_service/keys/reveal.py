@@ -216,7 +216,7 @@ def _events(
             events.append(does_not_open(found[key_id], caller))
         events.append(
             AuditEvent(
-                type="key.reveal",
+                type="key.lease" if purpose is Purpose.LEASE else "key.reveal",
                 subject=subject,
                 provider=provider,
                 purpose=purpose.value,

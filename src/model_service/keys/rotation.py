@@ -122,7 +122,7 @@ class RotationService:
         self._on_value(value.reveal())
         sealed = await self._sealed(key_id)
         key = sealed.key
-        check_value(key.provider, value)
+        check_value(key.provider, value, key.metadata)
         if self._open(sealed).reveal() == value.reveal():
             raise InvalidInput(errors=[FieldFault("apiKey", "is the value stored already")])
         grace = await self._grace(key_id, grace)
@@ -133,7 +133,9 @@ class RotationService:
             await self._exchange.require_quiet(key_id)
             await self._journal.begin(rotation)
         try:
-            await self._verifier.require_valid(key.provider, value, key.endpoint)
+            await self._verifier.require_valid(
+                key.provider, value, key.endpoint, is_checked=key.is_checked
+            )
             return await self._exchange.swap(rotation, value, grace, expiry)
         except NotFound:
             raise  # its journal went with it

@@ -24,17 +24,18 @@ from model_service.kernel.types import Clock, Page, Provider, uuid7
 from model_service.kernel.unit import Transactions
 from model_service.keys.domain import (
     ENDPOINT,
-    UNCHECKED,
+    PRESET,
     KeyFilter,
     KeyStore,
     Metadata,
     NewKey,
-    ProviderGate,
     ProviderKey,
     SealedKey,
+    VendorGate,
     audit_subject,
     check_value,
     endpoint_origin,
+    is_checked,
     key_prefix,
 )
 from model_service.keys.reveal import RevealDesk, does_not_open
@@ -68,7 +69,7 @@ class KeyService:
         trail: AuditTrail,
         announcer: Announcer,
         sealer: Sealer,
-        gate: ProviderGate,
+        gate: VendorGate,
         limit: ValidationLimit,
         clock: Clock,
         observers: KeyObservers,
@@ -104,7 +105,7 @@ class KeyService:
                 the provider is not asked either.
         """
         self._observers.on_value(new.value.reveal())
-        check_value(new.provider, new.value)
+        check_value(new.provider, new.value, new.metadata)
         metadata = self._checked_metadata(new.provider, new.metadata)
         if await self._store.name_taken(new.user_id, new.provider, new.key_name):
             raise AlreadyExists(
@@ -129,7 +130,7 @@ class KeyService:
             created_at=now,
             updated_at=now,
             expires_at=new.expires_at,
-            validated_at=now if validate and new.provider not in UNCHECKED else None,
+            validated_at=now if validate and is_checked(new.provider, metadata) else None,
         )
         try:
             await self._add(key, new.value, reason="validated" if validate else "not_validated")
@@ -149,7 +150,7 @@ class KeyService:
             AuditUnavailable, DatabaseUnavailable: it could not be stored.
         """
         self._observers.on_value(value.reveal())
-        check_value(key.provider, value)
+        check_value(key.provider, value, key.metadata)
         metadata = self._checked_metadata(key.provider, key.metadata)
         await self._add(replace(key, metadata=metadata), value, purpose=Purpose.IMPORT)
 
@@ -212,9 +213,12 @@ class KeyService:
         """
         sealed = await self._sealed(key_id)
         key = sealed.key
-        await self._limit.admit(key.provider, _event("key.validate", key, purpose=Purpose.VALIDATE))
+        if key.is_checked:
+            await self._limit.admit(_event("key.validate", key, purpose=Purpose.VALIDATE))
         value = await self._open_to_send(sealed)
-        verdict = await self._verifier.ask(key.provider, value, key.endpoint)
+        verdict = await self._verifier.ask(
+            key.provider, value, key.endpoint, is_checked=key.is_checked
+        )
         heard = _event("key.validate", key, purpose=Purpose.VALIDATE, reason=verdict.value)
         if not verdict.is_definite:
             await self._trail.record(heard)
@@ -313,26 +317,40 @@ class KeyService:
 
     async def _require_valid(self, new: NewKey, endpoint: str | None) -> None:
         """Ask the provider; that it is asked is recorded first, and what came of it after."""
-        asked = _creation(new)
-        await self._limit.admit(new.provider, asked)
-        if new.provider not in UNCHECKED:
+        asked, checked = _creation(new), is_checked(new.provider, new.metadata)
+        if checked:
+            await self._limit.admit(asked)
             await self._trail.record(
                 replace(asked, phase=Phase.INTENT, purpose=Purpose.VALIDATE.value)
             )
         try:
-            await self._verifier.require_valid(new.provider, new.value, endpoint)
+            await self._verifier.require_valid(
+                new.provider, new.value, endpoint, is_checked=checked
+            )
         except (InvalidInput, ProviderUnreachable) as refusal:
             reason = "invalid" if isinstance(refusal, InvalidInput) else refusal.code
             await self._trail.record(_refused(new, reason))
             raise
 
     def _checked_metadata(self, provider: Provider, metadata: Metadata | None) -> Metadata | None:
-        if not metadata or metadata.get(ENDPOINT) is None:
+        """The metadata with its endpoint in canonical form; a preset fills it in."""
+        if not metadata:
             return metadata
-        endpoint = metadata[ENDPOINT]
-        if not isinstance(endpoint, str):
-            raise InvalidInput(errors=[FieldFault("metadata.endpoint", "must be a string")])
-        return {**metadata, ENDPOINT: self._gate.checked_endpoint(provider, endpoint)}
+        endpoint = metadata.get(ENDPOINT)
+        if endpoint is not None:
+            if not isinstance(endpoint, str):
+                raise InvalidInput(errors=[FieldFault(f"metadata.{ENDPOINT}", "must be a string")])
+            endpoint = self._gate.checked_endpoint(provider, endpoint)
+        preset = metadata.get(PRESET)
+        if preset is not None and provider is Provider.CUSTOM:
+            if not isinstance(preset, str):
+                raise InvalidInput(errors=[FieldFault(f"metadata.{PRESET}", "must be a string")])
+            where = self._gate.preset_endpoint(preset)
+            if endpoint not in (None, where):
+                message = f"is not where the keys of preset '{preset}' are for; leave it out"
+                raise InvalidInput(errors=[FieldFault(f"metadata.{ENDPOINT}", message)])
+            endpoint = where
+        return metadata if endpoint is None else {**metadata, ENDPOINT: endpoint}
 
     async def _open_to_send(self, sealed: SealedKey) -> Secret[str]:
         """The value, on its way to its provider: that it is sent is recorded first.

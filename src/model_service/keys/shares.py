@@ -161,3 +161,7 @@ class ShareStore(Protocol):
         limited to other models are left out.
         """
         ...
+
+    async def list_usable(self, user_id: str, provider: Provider, most: int) -> list[HeldKey]:
+        """The user's usable keys for a provider, in the order of `find_active`."""
+        ...

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import insert
 
-from model_service.db.notices import notify
 from model_service.db.tables import api_keys, key_shares
 from model_service.db.uow import Database
 from model_service.kernel.errors import AlreadyExists
@@ -17,9 +16,6 @@ from model_service.kernel.types import Clock, Page, Provider
 from model_service.keys.domain import KeyFilter, ProviderKey
 from model_service.keys.shares import HeldKey, Share, ShareScope
 from model_service.keys.store import PLAIN, key_of, matching, usable
-
-#: The topic of change notices about grants; their subject is the key.
-TOPIC: Final = "shares"
 
 _k = api_keys.c
 _s = key_shares.c
@@ -67,7 +63,6 @@ class SqlShareStore:
         async with self._db.transaction() as connection:
             if await connection.scalar(query) is None:
                 raise AlreadyExists("The key is shared with this user already")
-            await notify(connection, TOPIC, str(share.key_id))
 
     async def remove(self, key_id: UUID, share_id: UUID) -> Share | None:
         """Take a grant of that key away; gives what it was."""
@@ -80,7 +75,6 @@ class SqlShareStore:
             row = (await connection.execute(query)).first()
             if row is None:
                 return None
-            await notify(connection, TOPIC, str(key_id))
         return _share(row)
 
     async def of_key(self, key_id: UUID, before: UUID | None, most: int) -> list[Share]:
@@ -138,30 +132,36 @@ class SqlShareStore:
         self, user_id: str, provider: Provider, scopes: Sequence[ShareScope], model: str | None
     ) -> HeldKey | None:
         """The user's best usable key for a provider, its own or by a grant of those scopes."""
-        now = self._clock.now()
         grant_fits: list[ColumnElement[bool]] = [_s.scope.in_([scope.value for scope in scopes])]
         if model is not None:
             grant_fits.append(or_(_s.models.is_(None), _s.models.has_key(model)))
-        query = (
-            _keys_of(user_id, now)
-            .where(
-                _held_by(user_id, now),
-                or_(_k.user_id == user_id, and_(*grant_fits)),
-                _k.provider == provider.value,
-                usable(now),
-            )
-            .order_by(
-                _k.is_valid.desc(),
-                (_k.user_id == user_id).desc(),
-                _s.models.is_(None).desc(),
-                _k.created_at.desc(),
-                _k.id.desc(),
-            )
-            .limit(1)
+        query = _best_first(user_id, provider, self._clock.now()).where(
+            or_(_k.user_id == user_id, and_(*grant_fits))
         )
         async with self._db.single() as connection:
-            row = (await connection.execute(query)).first()
+            row = (await connection.execute(query.limit(1))).first()
         return _held(row) if row else None
+
+    async def list_usable(self, user_id: str, provider: Provider, most: int) -> list[HeldKey]:
+        """The user's usable keys for a provider, its own and shared ones, best first."""
+        query = _best_first(user_id, provider, self._clock.now()).limit(most)
+        async with self._db.single() as connection:
+            return [_held(row) for row in await connection.execute(query)]
+
+
+def _best_first(user_id: str, provider: Provider, now: datetime) -> Select[Any]:
+    """The keys that a user may use for a provider now: valid ones first, of these its own."""
+    return (
+        _keys_of(user_id, now)
+        .where(_held_by(user_id, now), _k.provider == provider.value, usable(now))
+        .order_by(
+            _k.is_valid.desc(),
+            (_k.user_id == user_id).desc(),
+            _s.models.is_(None).desc(),
+            _k.created_at.desc(),
+            _k.id.desc(),
+        )
+    )
 
 
 def _live(now: datetime) -> ColumnElement[bool]:

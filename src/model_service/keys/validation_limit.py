@@ -34,26 +34,26 @@ class ValidationLimit:
         self._limits = limits
         self._denials = denials
 
-    async def admit(self, provider: Provider, check: AuditEvent) -> None:
+    async def admit(self, check: AuditEvent) -> None:
         """Let a check begin, or note that it was refused; `check` says what it would have been.
 
         Raises:
             TooManyRequests: the caller, or the user it names, has had too many.
         """
         try:
-            self.spend(provider)
+            self.spend()
         except TooManyRequests as refusal:
             await self._denials.note(replace(check, decision=Decision.DENY, reason=refusal.code))
             raise
 
-    def spend(self, provider: Provider) -> None:
+    def spend(self) -> None:
         """As `admit`, where the caller writes down what comes of it.
 
         Raises:
             TooManyRequests: the caller, or the user it names, has had too many.
         """
         caller = current_caller()
-        if caller.request_id is None or provider in UNCHECKED:
+        if caller.request_id is None:
             return
         is_administrator = caller.actor.partition(":")[0] == "administrator"
         share = _ADMINISTRATORS_SHARE if is_administrator else 1.0
@@ -81,7 +81,9 @@ class LimitedGate:
         Raises:
             TooManyRequests: the caller, or the user it names, has had too many checked.
         """
-        self._limit.spend(provider)
+        # Without an endpoint there is nobody to be asked about these.
+        if endpoint is not None or provider not in UNCHECKED:
+            self._limit.spend()
         return await self._gate.validate(provider, key, endpoint)
 
 

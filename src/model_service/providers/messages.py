@@ -47,6 +47,8 @@ class UpstreamRequest:
     path_and_query: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    start: bytes | None = field(default=None, repr=False)
+    """The `head_start` of the same, made before: many calls differ in their body alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +84,38 @@ class Limits:
 def request_head(request: UpstreamRequest) -> bytes:
     """The request line and headers as sent, up to and with the empty line.
 
+    Raises EgressRefused as `head_start`.
+    """
+    start = request.start
+    if start is None:
+        start = head_start(
+            request.endpoint, request.method, request.path_and_query, request.headers
+        )
+    if request.body or request.method not in _BODILESS_METHODS:
+        return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
+    return start + b"\r\n"
+
+
+def head_start(
+    endpoint: Endpoint, method: str, target: str, headers: tuple[tuple[str, str], ...]
+) -> bytes:
+    """The request line and headers as sent, without the body's length and the empty line.
+
     Raises EgressRefused before anything is sent when a part could break out of its line
     (CR, LF, NUL), is not ASCII, or is a header the transport owns. The message names no value.
     """
-    method, target = request.method, request.path_and_query
     if method not in _METHODS:
         raise EgressRefused("The request's method is not one this service sends")
     _check_target(target)
-    endpoint = request.endpoint
     lines = [
         f"{method} {endpoint.path_prefix}{target} HTTP/1.1\r\n",
         f"Host: {endpoint.authority}\r\nAccept-Encoding: identity\r\n",
     ]
-    for name, value in request.headers:
+    for name, value in headers:
         # ASCII and printable leaves 0x20 to 0x7e: no CR, LF, NUL, tab or DEL.
         if not (value.isascii() and value.isprintable()):
             raise EgressRefused(f"The request's header {_field_name(name)} has a malformed value")
         lines.append(f"{_field_name(name)}: {value}\r\n")
-    if request.body or method not in _BODILESS_METHODS:
-        lines.append(f"Content-Length: {len(request.body)}\r\n")
-    lines.append("\r\n")
     return "".join(lines).encode("ascii")
 
 

@@ -69,6 +69,23 @@ class UpstreamResponse:
         if decoder is not None:
             decoder.finish()
 
+    async def piece(self) -> bytes:
+        """What has arrived of the body and was not taken yet, at least a byte; b"" at the end.
+
+        As `chunks`, without a generator's cost.
+        """
+        if self._decoder is None:
+            return await self._exchange.next_piece()
+        while piece := await self._exchange.next_piece():
+            try:
+                if decoded := b"".join(self._decoder.decode(piece)):
+                    return decoded
+            except UpstreamError:
+                self._exchange.abandon()
+                raise
+        self._decoder.finish()
+        return b""
+
     async def read(self) -> bytes:
         """The rest of the body, whole. Raises as `chunks` does."""
         if self._decoder is None:

@@ -1,0 +1,316 @@
+"""What fulfils the gateway's ports: the slices' models and keys, who may call, the meters."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from model_service.catalog.domain import Model, ModelFilter, ModelStore
+from model_service.db.notices import Notices
+from model_service.gateway.leases import Leases
+from model_service.gateway.pipeline import Parts, Pipeline
+from model_service.gateway.ports import Arrival, CallRecord, UsableKey
+from model_service.gateway.snapshot import Registered, SnapshotModel
+from model_service.http.auth import Authenticator
+from model_service.http.metrics import Metrics
+from model_service.http.middleware import BrowserGuard
+from model_service.http.rules import Access, Rule
+from model_service.kernel.audit import Purpose
+from model_service.kernel.errors import Forbidden
+from model_service.kernel.principal import Permission, Principal, Role
+from model_service.kernel.secret import Secret
+from model_service.kernel.types import Clock, Provider
+from model_service.keys.domain import KeyStore, endpoint_origin
+from model_service.keys.holdings import Holdings
+from model_service.keys.shares import HeldKey
+from model_service.providers.call_endpoints import CallEndpoints
+from model_service.providers.translation import Target
+from model_service.providers.transport import Transport
+
+log = structlog.get_logger("model_service.gateway")
+
+#: Most models that a snapshot is made of.
+MOST_MODELS: Final = 1_000_000
+#: Seconds without word from the database after which readiness speaks of it.
+STALE_SECONDS: Final = 5.0
+#: Seconds between two looks at how old the snapshot is.
+METER_INTERVAL: Final = 1.0
+#: Whom a caller without a token acts for in development.
+LOCAL_USER: Final = "local"
+#: Topics of the change notices that the gateway lives by (migration 0008).
+MODELS_TOPIC: Final = "models"
+KEYS_TOPIC: Final = "keys"
+
+_RULE: Final = Rule(Access.USER, Permission.GATEWAY_CALL, "gateway")
+
+
+class GatewayAdmission:
+    """`Admission` by the management API's own rules."""
+
+    def __init__(self, authenticator: Authenticator, guard: BrowserGuard | None) -> None:
+        """With `guard`, as in development, a loopback caller needs no token."""
+        self._authenticator = authenticator
+        self._guard = guard
+
+    def recognise(self, arrival: Arrival) -> Principal | None:
+        """Who calls, if that can be told from memory."""
+        scope = _scope(arrival)
+        if self._guard is not None and self._guard.refuses(scope) is not None:
+            return None
+        principal = self._authenticator.recognise(scope, _RULE)
+        return None if principal is None else self._named(principal)
+
+    async def admit(self, arrival: Arrival) -> Principal:
+        """Who calls."""
+        scope = _scope(arrival)
+        if self._guard is not None and (refusal := self._guard.refuses(scope)) is not None:
+            raise Forbidden(refusal)
+        return self._named(await self._authenticator.admit(scope, _RULE))
+
+    async def note_denial(self, arrival: Arrival, reason: str) -> None:
+        """Record a refusal, as the API's own are."""
+        # Says who it is, to whom the refusal is then put down.
+        await self._authenticator.admit(_scope(arrival), _RULE)
+        await self._authenticator.note_denial(_RULE, Forbidden(reason))
+
+    def _named(self, principal: Principal) -> Principal:
+        """The principal; in development, who showed nothing and named nobody is the local user."""
+        if (
+            self._guard is not None
+            and principal.user_id is None
+            and principal.token_id is None
+            and principal.role is Role.ADMINISTRATOR
+        ):
+            return replace(principal, user_id=LOCAL_USER)
+        return principal
+
+
+def _scope(arrival: Arrival) -> dict[str, Any]:
+    """The arrival as ASGI names its parts."""
+    return {
+        "method": arrival.method,
+        "path": arrival.path,
+        "headers": arrival.headers,
+        "client": None if arrival.peer is None else (arrival.peer, 0),
+        "request_id": arrival.request_id,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A key as the slice wants it named."""
+
+    id: UUID
+    share_id: UUID | None
+    key_version: int
+
+
+class LentKeys:
+    """`KeySource` on the keys slice."""
+
+    def __init__(self, holdings: Holdings, store: KeyStore, clock: Clock) -> None:
+        self._holdings = holdings
+        self._store = store
+        self._clock = clock
+
+    async def usable(self, user_id: str, provider: Provider) -> Sequence[UsableKey]:
+        """The user's usable keys, best first."""
+        return [_usable(held) for held in await self._holdings.usable(user_id, provider)]
+
+    async def by_id(self, key_id: UUID) -> UsableKey | None:
+        """A key by its id."""
+        key = await self._store.get(key_id)
+        if key is None or not key.is_usable(self._clock.now()):
+            return None
+        return _usable(HeldKey(key))
+
+    async def lease(self, key: UsableKey) -> Secret[str]:
+        """The key's value; of one known to be refused, the value before it while that may be."""
+        held = _Held(key.id, key.share_id, key.version)
+        if not key.is_valid and (value := await self._holdings.fallback(held)) is not None:
+            return value
+        return await self._holdings.reveal(held, Purpose.LEASE)
+
+    async def refused(self, key: UsableKey) -> Secret[str] | None:
+        """What to try once instead of a refused value."""
+        held = _Held(key.id, key.share_id, key.version)
+        return await self._holdings.refused(held, Purpose.LEASE)
+
+
+class RegisteredModels:
+    """`ModelSource` on the catalog slice."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+
+    async def all(self) -> Sequence[SnapshotModel]:
+        """All models."""
+        return [_model(one) for one in await self._store.list_all(ModelFilter(), most=MOST_MODELS)]
+
+    async def one(self, model_id: UUID) -> SnapshotModel | None:
+        """One model."""
+        found = await self._store.get(model_id)
+        return None if found is None else _model(found)
+
+
+class CallMeters:
+    """`CallObserver` that counts calls, and writes failures down."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        # Finding a meter by its labels costs more than counting.
+        self._durations: dict[tuple[str, str, int], Any] = {}
+        self._tokens: dict[tuple[str, str], Any] = {}
+
+    def begun(self) -> None:
+        """A call arrived."""
+        self._metrics.in_flight.inc()
+
+    def finished(self, record: CallRecord) -> None:
+        """A call is over."""
+        metrics = self._metrics
+        metrics.in_flight.dec()
+        provider = "" if record.model is None else record.model.provider.value
+        labels = (record.door or "(none)", provider, record.status)
+        duration = self._durations.get(labels)
+        if duration is None:
+            duration = self._durations[labels] = metrics.calls.labels(*labels)
+        duration.observe(record.finished - record.started)
+        if record.usage is not None:
+            self._count(provider, "input", record.usage.prompt)
+            self._count(provider, "output", record.usage.output)
+        if record.error is not None:
+            log.warning(
+                "call failed",
+                request_id=record.request_id,
+                path=record.door,
+                status=record.status,
+                code=record.error.value,
+                provider=provider or None,
+                duration_ms=round((record.finished - record.started) * 1000, 3),
+            )
+
+    def _count(self, provider: str, kind: str, tokens: int) -> None:
+        meter = self._tokens.get((provider, kind))
+        if meter is None:
+            meter = self._tokens[provider, kind] = self._metrics.tokens.labels(provider, kind)
+        meter.inc(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What the gateway stands on."""
+
+    authenticator: Authenticator
+    guard: BrowserGuard | None
+    notices: Notices
+    models: ModelStore
+    keys: KeyStore
+    holdings: Holdings
+    endpoints: CallEndpoints
+    transport: Transport
+    metrics: Metrics
+    redact: Callable[[str], str]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The gateway, and what it keeps in memory."""
+
+    pipeline: Pipeline
+    registered: Registered
+    leases: Leases
+    metrics: Metrics
+
+    async def check(self) -> str | None:
+        """The gateway's readiness: it serves from memory while the database is away.
+
+        Raises:
+            DatabaseUnavailable: what it knows is too old to be believed.
+        """
+        self.registered.current()
+        return "stale" if self.registered.age > STALE_SECONDS else None
+
+    async def run(self) -> None:
+        """Say again and again how old what is in memory may be. A job: see `background`."""
+        while True:
+            self.metrics.snapshot_age.set(round(self.registered.age, 3))
+            await asyncio.sleep(METER_INTERVAL)
+
+    @classmethod
+    def build(cls, f: Foundation) -> "Calling":
+        """All of it. `registered` is empty until it is loaded."""
+        registered = Registered(RegisteredModels(f.models), lambda: f.notices.age(MODELS_TOPIC))
+        leases = Leases(LentKeys(f.holdings, f.keys, f.clock), f.clock)
+        f.notices.subscribe(MODELS_TOPIC, registered.on_change)
+        f.notices.subscribe(KEYS_TOPIC, leases.on_change)
+        parts = Parts(
+            admission=GatewayAdmission(f.authenticator, f.guard),
+            registered=registered,
+            leases=leases,
+            endpoints=f.endpoints,
+            transport=f.transport,
+            observer=CallMeters(f.metrics),
+            redact=f.redact,
+        )
+        return cls(Pipeline(parts), registered, leases, f.metrics)
+
+
+def _usable(held: HeldKey) -> UsableKey:
+    key, share = held.key, held.share
+    return UsableKey(
+        id=key.id,
+        version=key.key_version,
+        provider=key.provider,
+        endpoint=key.endpoint,
+        origin=None if key.endpoint is None else endpoint_origin(key.endpoint),
+        share_id=held.share_id,
+        models=None if held.models is None else frozenset(held.models),
+        is_valid=key.is_valid,
+        until=_earlier(key.expires_at, None if share is None else share.expires_at),
+    )
+
+
+def _model(model: Model) -> SnapshotModel:
+    settings: Mapping[str, Any] = model.provider_settings or {}
+    base_url = model.base_url
+    return SnapshotModel(
+        id=model.id,
+        target=Target(
+            model.name,
+            model.provider,
+            model.model_id,
+            model.max_tokens,
+            model.default_temperature,
+            settings,
+        ),
+        is_active=model.is_active,
+        is_default=model.is_default,
+        supports_streaming=model.supports_streaming,
+        created_at=model.created_at,
+        description=model.description,
+        base_url=base_url,
+        origin=None if base_url is None else endpoint_origin(base_url),
+        api_key_id=_key_id(settings.get("apiKeyId")),
+        context_window=model.context_window,
+        capabilities=model.capabilities or {},
+        fallbacks=model.fallbacks or (),
+    )
+
+
+def _key_id(value: object) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other)

@@ -1,0 +1,57 @@
+"""From whatever goes wrong to the fault that a door writes."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from model_service.kernel import errors as e
+from model_service.kernel.errors import ServiceError
+from model_service.providers.faults import CallFailed, Fault, FaultKind
+
+#: The kind of each error class; a class not listed has its nearest listed base's.
+KINDS: Final[Mapping[type[ServiceError], FaultKind]] = {
+    e.ServiceError: FaultKind.INTERNAL,
+    e.InvalidInput: FaultKind.INVALID_REQUEST,
+    e.Unauthenticated: FaultKind.UNAUTHENTICATED,
+    e.Forbidden: FaultKind.PERMISSION,
+    e.NotFound: FaultKind.NOT_FOUND,
+    e.Conflict: FaultKind.CONFLICT,
+    e.PayloadTooLarge: FaultKind.TOO_LARGE,
+    e.TooManyRequests: FaultKind.RATE_LIMITED,
+    e.Unavailable: FaultKind.UNAVAILABLE,
+    e.UpstreamError: FaultKind.UPSTREAM,
+    e.UpstreamTimeout: FaultKind.TIMEOUT,
+}
+_INTERNAL: Final = Fault(FaultKind.INTERNAL, "Internal server error", code="internal_error")
+
+
+def fault_of(error: ServiceError) -> Fault:
+    """What a door is to say about an error."""
+    if isinstance(error, CallFailed):
+        return error.fault
+    kind = next(KINDS[base] for base in type(error).__mro__ if base in KINDS)
+    if kind is FaultKind.INTERNAL:
+        return _INTERNAL
+    message, param = error.message, None
+    if isinstance(error, e.InvalidInput) and error.errors:
+        first = error.errors[0]
+        param, message = first.field, f"{first.field}: {first.message}"
+    retry_after = (
+        error.retry_after if isinstance(error, e.Unavailable | e.TooManyRequests) else None
+    )
+    return Fault(kind, message, param=param, code=error.code, retry_after=retry_after)
+
+
+def without_secrets(fault: Fault, redact: Callable[[str], str], key: str | None) -> Fault:
+    """A provider's fault without credentials; `key` is the one that the call was made with."""
+
+    def clean(text: str) -> str:
+        return redact(text.replace(key, "[redacted]") if key else text)
+
+    return Fault(
+        fault.kind,
+        clean(fault.message),
+        None if fault.param is None else clean(fault.param),
+        None if fault.code is None else clean(fault.code),
+        fault.status,
+        fault.retry_after,
+    )

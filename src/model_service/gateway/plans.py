@@ -1,0 +1,77 @@
+"""Which way a call goes through the dialects: unchanged where it can, else translated."""
+
+from model_service.gateway.relay import Conversion, Counted, Embedded, Translated, Unchanged
+from model_service.gateway.routes import Operation, Route
+from model_service.gateway.snapshot import SnapshotModel
+from model_service.providers.calls import CALLS, DOORS, CallSpec
+from model_service.providers.faults import CallFailed, Fault, FaultKind
+from model_service.providers.translation import ChatUpstream, Document
+
+#: What `providerSettings.api` says to have a model called by OpenAI's Responses API.
+RESPONSES = "responses"
+
+
+def convert(route: Route, model: SnapshotModel, body: Document, *, stream: bool) -> Conversion:
+    """The call as its provider wants it. The body may be changed.
+
+    Raises:
+        CallFailed: the request is wrong, or the provider has nothing like what it asks for.
+    """
+    spec = CALLS[model.provider]
+    match route.operation:
+        case Operation.COUNT:
+            return _count(route, model, spec, body)
+        case Operation.EMBED:
+            return _embed(route, model, spec, body)
+        case _:
+            return _chat(route, model, spec, body, stream=stream)
+
+
+def _chat(
+    route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool
+) -> Conversion:
+    target = model.target
+    by_responses = target.settings.get("api") == RESPONSES and spec.responses is not None
+    passthrough = spec.passthroughs.get(route.door)
+    if by_responses and route.door != "openai_responses":
+        passthrough = None
+    if passthrough is not None and (model.supports_streaming or not stream):
+        return Unchanged(passthrough, body, target, stream=stream)
+    door = DOORS[route.door].chat
+    upstream: ChatUpstream | None = spec.responses if by_responses else spec.chat
+    if door is None or upstream is None:
+        raise _unsupported(model, "chat")
+    return Translated(
+        door,
+        upstream,
+        body,
+        target,
+        stream=stream,
+        streams=model.supports_streaming,
+        bare=route.bare,
+    )
+
+
+def _count(route: Route, model: SnapshotModel, spec: CallSpec, body: Document) -> Conversion:
+    passthrough = spec.counts_unchanged.get(route.door)
+    if passthrough is not None:
+        return Unchanged(passthrough, body, model.target, stream=False)
+    door = DOORS[route.door]
+    if door.chat is None or door.counts is None or spec.counts is None:
+        raise _unsupported(model, "counting tokens without a call")
+    return Counted(door.chat, door.counts, spec.counts, body, model.target)
+
+
+def _embed(route: Route, model: SnapshotModel, spec: CallSpec, body: Document) -> Conversion:
+    passthrough = spec.embeds_unchanged.get(route.door)
+    if passthrough is not None:
+        return Unchanged(passthrough, body, model.target, stream=False)
+    door = DOORS[route.door].embeds
+    if door is None or spec.embeds is None:
+        raise _unsupported(model, "embeddings")
+    return Embedded(door, spec.embeds, body, model.target)
+
+
+def _unsupported(model: SnapshotModel, what: str) -> CallFailed:
+    message = f"The provider '{model.provider}' of the model '{model.name}' has no {what}"
+    return CallFailed(Fault(FaultKind.UNSUPPORTED, message, code="unsupported"))

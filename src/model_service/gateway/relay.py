@@ -1,0 +1,244 @@
+"""Calls under way: what is sent for them, and how the answer goes back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import orjson
+
+from model_service.providers.assembly import events_of
+from model_service.providers.chat import ChatEvent, Finished, FinishReason, Usage, UsageReported
+from model_service.providers.embedding import EmbeddingAnswer
+from model_service.providers.faults import CallFailed, Fault, malformed
+from model_service.providers.translation import (
+    ChatDoor,
+    ChatUpstream,
+    CountDoor,
+    CountUpstream,
+    Document,
+    EmbeddingDoor,
+    EmbeddingUpstream,
+    Notes,
+    Outgoing,
+    Passthrough,
+    StreamReader,
+    StreamRelay,
+    StreamWriter,
+    Target,
+)
+
+
+class Conversion(Protocol):
+    """One call's way through the dialects. `usage` is known once the answer is."""
+
+    outgoing: Outgoing
+    dropped: Sequence[str]
+    usage: Usage | None
+
+    def answer(self, data: bytes) -> bytes:
+        """A whole answer for the caller. Raises CallFailed."""
+        ...
+
+    def relay(self) -> StreamRelay:
+        """The way back of a stream."""
+        ...
+
+
+class Unchanged:
+    """A call whose door speaks the provider's dialect."""
+
+    __slots__ = ("_name", "_passthrough", "_relay", "dropped", "outgoing", "usage")
+
+    def __init__(
+        self, passthrough: Passthrough, body: Document, target: Target, *, stream: bool
+    ) -> None:
+        self._passthrough = passthrough
+        self._name = target.name
+        self._relay = passthrough.relay(body, target.name) if stream else None
+        self.outgoing = passthrough.request(body, target, stream=stream)
+        self.dropped: Sequence[str] = ()
+        self.usage: Usage | None = None
+
+    def answer(self, data: bytes) -> bytes:
+        """The provider's answer with the named edits."""
+        answer, self.usage = self._passthrough.answer(data, self._name)
+        return answer
+
+    def relay(self) -> StreamRelay:
+        """The provider's stream with the named edits."""
+        if self._relay is None:
+            raise RuntimeError("the call does not stream")
+        return self._relay
+
+
+class Translated:
+    """A chat call between two dialects.
+
+    A model that cannot stream is asked for a whole answer, which the caller then gets as the
+    stream that it asked for.
+    """
+
+    __slots__ = (
+        "_door", "_name", "_request", "_upstream", "_writes_events", "dropped", "outgoing", "usage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        door: ChatDoor,
+        upstream: ChatUpstream,
+        body: Document,
+        target: Target,
+        *,
+        stream: bool,
+        streams: bool,
+        bare: bool,
+    ) -> None:
+        """`stream`: the caller wants one; `streams`: the model can; `bare`: not one of events."""
+        self._door = door
+        self._upstream = upstream
+        self._name = target.name
+        self._writes_events = stream and not bare
+        request = door.read(body, target.name, stream=stream and streams)
+        notes = _notes(door.spelling, target)
+        self._request = request
+        self.outgoing = upstream.request(request, target, notes)
+        self.dropped: Sequence[str] = [*request.dropped, *notes.dropped]
+        self.usage: Usage | None = None
+
+    def answer(self, data: bytes) -> bytes:
+        """The answer in the door's dialect; as a stream if one was asked for."""
+        answer = self._upstream.answer(parsed(data))
+        self.usage, answer.request = answer.usage, self._request
+        if not self._writes_events:
+            return orjson.dumps(self._door.answer(answer, self._name))
+        writer = self._door.writer(self._request, self._name)
+        return b"".join([*map(writer.write, events_of(answer)), writer.end()])
+
+    def relay(self) -> StreamRelay:
+        """The stream in the door's dialect."""
+        return TranslatedStream(
+            self._upstream.reader(), self._door.writer(self._request, self._name)
+        )
+
+
+class TranslatedStream:
+    """A stream read in one dialect and written in another."""
+
+    __slots__ = ("_reader", "_writer", "complete", "failure", "finish", "usage")
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.failure: CallFailed | None = None
+        self.usage: Usage | None = None
+        self.finish: FinishReason | None = None
+        self.complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the provider sent."""
+        reader = self._reader
+        written = self._write(reader.feed(data))
+        self.failure = reader.failure
+        if reader.complete and self.failure is None:
+            self.complete = True
+            return written + self._writer.end()
+        return written
+
+    def end(self) -> bytes:
+        """The provider's stream is over."""
+        written = self._write(self._reader.end())
+        self.failure = self._reader.failure
+        if self.failure is None:
+            self.complete = True
+            written += self._writer.end()
+        return written
+
+    def fail(self, fault: Fault) -> bytes:
+        """The error event."""
+        return self._writer.fail(fault)
+
+    def _write(self, events: list[ChatEvent]) -> bytes:
+        if not events:
+            return b""
+        for event in events:
+            kind = type(event)
+            if kind is UsageReported:
+                self.usage = event.usage  # type: ignore[union-attr]
+            elif kind is Finished and self.finish is None:
+                self.finish = event.reason  # type: ignore[union-attr]
+        return b"".join(map(self._writer.write, events))
+
+
+class Counted:
+    """A call that only counts tokens, between two dialects."""
+
+    __slots__ = ("_door", "_upstream", "dropped", "outgoing", "usage")
+
+    def __init__(
+        self,
+        reads: ChatDoor,
+        door: CountDoor,
+        upstream: CountUpstream,
+        body: Document,
+        target: Target,
+    ) -> None:
+        self._door = door
+        self._upstream = upstream
+        notes = _notes(reads.spelling, target)
+        request = reads.read(body, target.name, stream=False)
+        self.outgoing = upstream.count_request(request, target, notes)
+        self.dropped: Sequence[str] = [*request.dropped, *notes.dropped]
+        self.usage: Usage | None = None
+
+    def answer(self, data: bytes) -> bytes:
+        """The number of tokens."""
+        return orjson.dumps(self._door.count(self._upstream.count_answer(parsed(data))))
+
+    def relay(self) -> StreamRelay:
+        """There is none."""
+        raise RuntimeError("counting does not stream")
+
+
+class Embedded:
+    """A call that embeds texts, between two dialects."""
+
+    __slots__ = ("_door", "_name", "_request", "_upstream", "dropped", "outgoing", "usage")
+
+    def __init__(
+        self, door: EmbeddingDoor, upstream: EmbeddingUpstream, body: Document, target: Target
+    ) -> None:
+        self._door = door
+        self._upstream = upstream
+        self._name = target.name
+        notes = _notes(door.spelling, target)
+        self._request = door.read(body, target.name)
+        self.outgoing = upstream.request(self._request, target, notes)
+        self.dropped: Sequence[str] = notes.dropped
+        self.usage: Usage | None = None
+
+    def answer(self, data: bytes) -> bytes:
+        """The vectors."""
+        answer: EmbeddingAnswer = self._upstream.answer(parsed(data))
+        if len(answer.vectors) != len(self._request.inputs):
+            raise malformed("The provider gave another number of vectors than of inputs")
+        if answer.tokens is not None:
+            self.usage = Usage(input=answer.tokens)
+        return orjson.dumps(self._door.answer(answer, self._request, self._name))
+
+    def relay(self) -> StreamRelay:
+        """There is none."""
+        raise RuntimeError("embedding does not stream")
+
+
+def parsed(data: bytes) -> Document:
+    """A provider's answer. Raises CallFailed when it is no JSON object."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise malformed("The provider's answer is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise malformed("The provider's answer is not a JSON object")
+    return document
+
+
+def _notes(spelling: Mapping[str, str], target: Target) -> Notes:
+    return Notes(spelling, lenient=target.settings.get("dropUnsupported") is True)
