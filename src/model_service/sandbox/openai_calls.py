@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -26,7 +26,7 @@ from model_service.sandbox.openai_models import Abilities
 from model_service.sandbox.openai_responses import Answer
 from model_service.sandbox.openai_shapes import Refused, text
 from model_service.sandbox.openai_wire import event
-from model_service.sandbox.script import Ask, Reply, reply
+from model_service.sandbox.script import Ask, Reply, fragments, reply
 from model_service.sandbox.stand_in import Billed, KeyedStandIn
 
 _NOT_JSON: Final = (
@@ -172,10 +172,9 @@ class OpenAICalls(KeyedStandIn):
             raise Refused(_NO_CHAT, "model", status=404)
         chat_rules.check(call.body, call.name, call.can)
         asked = chat.ask(call.body, call.can)
-        given = self._given(call, asked)
-        choices = call.body.get("n") or 1
-        spent = self._spent(call, asked, given, choices)
-        done = Completion(call.body, call.model, given, spent, call.can.cache_writes)
+        given, filtered = self._given(call, asked)
+        spent = self._spent(call, asked, given, call.body.get("n") or 1)
+        done = Completion(call.body, call.model, given, spent, call.can.cache_writes, filtered)
         if not call.stream:
             return self._whole(call, self.dressed(done.whole()))
         pieces = chat.pieces(self.dressed_chunks(done.chunks()))
@@ -194,12 +193,12 @@ class OpenAICalls(KeyedStandIn):
                 f"The model '{call.name}' cannot be used with the Responses API.", "model"
             )
         asked = responses.ask(call.body, items, call.can)
-        given = self._given(call, asked)
+        given, filtered = self._given(call, asked)
         spent = self._spent(call, asked, given)
         sealed = None
         if "reasoning.encrypted_content" in (call.body.get("include") or ()):
             sealed = self._memory.seal(given.reasoning or "")
-        done = Answer(call.body, call.model, call.can, given, spent, sealed)
+        done = Answer(call.body, call.model, call.can, given, spent, sealed, filtered)
         if done.stored:
             self._memory.keep(done.id, items, done.output)
         if not call.stream:
@@ -224,11 +223,17 @@ class OpenAICalls(KeyedStandIn):
         self._bill(call, Spent(used, 0, 0, 0, 0))
         return self._whole(call, embeddings.answer(call.body, call.model, call.can))
 
-    def _given(self, call: Call, asked: Ask) -> Reply:
+    def _given(self, call: Call, asked: Ask) -> tuple[Reply, bool]:
+        """The answer, and whether a filter cut it off, which a text that says `filtered` wants."""
         given = reply(asked)
         if given.input_tokens > call.can.window:
             raise faults.too_long(call.can.window, given.input_tokens, call.input_field)
-        return given
+        if "filtered" not in asked.text.lower() or not given.text or given.finish != "stop":
+            return given, False
+        tokens = fragments(given.text)
+        kept = tokens[: len(tokens) // 2]
+        output = given.output_tokens - len(tokens) + len(kept)
+        return replace(given, text="".join(kept), output_tokens=output), True
 
     def _spent(self, call: Call, asked: Ask, given: Reply, choices: int = 1) -> Spent:
         cached, written = self._cache.use(call.model, asked.prompt_text)

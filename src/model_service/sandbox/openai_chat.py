@@ -38,7 +38,8 @@ def ask(body: Body, can: Abilities) -> Ask:
     messages = body["messages"]
     choice = body.get("tool_choice", "auto")
     kind = choice if isinstance(choice, str) else choice["type"]
-    tools = [tool["function"] for tool in body.get("tools") or ()]
+    offered = [tool["function"] for tool in body.get("tools") or ()]
+    tools = offered
     allowed = choice["allowed_tools"] if kind == "allowed_tools" else None
     if allowed is not None:
         kind = allowed["mode"]
@@ -49,7 +50,7 @@ def ask(body: Body, can: Abilities) -> Ask:
     images = conversation.count(messages, "image_url")
     return Ask(
         text=conversation.last_of(messages, "user"),
-        turns=sum(message["role"] == "user" for message in messages),
+        turns=conversation.turns(messages),
         images=images,
         files=conversation.count(messages, "file"),
         tools=[ToolOffer(tool["name"], tool.get("parameters")) for tool in tools],
@@ -64,7 +65,7 @@ def ask(body: Body, can: Abilities) -> Ask:
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=[stop] if isinstance(stop, str) else stop,
         system=conversation.instructions(messages),
-        prompt_text=conversation.said(messages),
+        prompt_text=conversation.prompt(messages, offered),
     )
 
 
@@ -81,13 +82,17 @@ class Spent:
 
 @dataclass(slots=True)
 class Completion:
-    """One answer of Chat Completions. `model` is the snapshot that gives it."""
+    """One answer of Chat Completions.
+
+    `model` is the snapshot that gives it, `filtered` whether a filter cut it off.
+    """
 
     body: Body
     model: str
     reply: Reply
     spent: Spent
     cache_writes: bool = False
+    filtered: bool = False
     id: str = field(default_factory=lambda: identifier("chatcmpl-", 29))
     created: int = field(default_factory=lambda: int(time.time()))
     _call_ids: list[list[str]] = field(default_factory=list)
@@ -125,7 +130,7 @@ class Completion:
             for index, (delta, logprobs) in enumerate(row):
                 yield self._chunk(index, delta, logprobs=logprobs), Mark.CONTENT
         for index in range(self.choices):
-            yield self._chunk(index, {}, finish=_FINISH[self.reply.finish]), Mark.FINISH
+            yield self._chunk(index, {}, finish=self._finish()), Mark.FINISH
         if self.counts:
             head = self._chunk(0, {})
             yield {**head, "choices": [], "usage": self._usage()}, Mark.FINISH
@@ -208,6 +213,9 @@ class Completion:
         if options.get("include_obfuscation", True):
             chunk["obfuscation"] = obfuscation()
         return chunk
+
+    def _finish(self) -> str:
+        return "content_filter" if self.filtered else _FINISH[self.reply.finish]
 
     def _logprobs(self, text: str) -> Chunk | None:
         if not self.body.get("logprobs"):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from model_service.sandbox.openai_shapes import Refused, missing
 
 Message = Mapping[str, Any]  # Any: a wire edge, of a shape that was checked
@@ -41,6 +43,35 @@ def count(messages: Sequence[Message], kind: str) -> int:
 def last_of(messages: Sequence[Message], role: str) -> str:
     """What a role said last; empty when it never spoke."""
     return next((text_of(one) for one in reversed(messages) if one["role"] == role), "")
+
+
+def turns(messages: Sequence[Message]) -> int:
+    """How many turns there are: results of tools are one, with what the user says to them."""
+    counted, before = 0, ""
+    for role in (message["role"] for message in messages):
+        speaker = {"tool": "results", "function": "results"}.get(role, role)
+        if speaker in {"system", "developer"}:
+            continue
+        joins = (before, speaker) in {("results", "results"), ("results", "user")}
+        counted += not joins
+        before = speaker
+    return counted
+
+
+def prompt(messages: Sequence[Message], tools: Sequence[Message]) -> str:
+    """All that is put before the model: what was said, the calls, and the functions."""
+    lines = [
+        f"{tool['name']} {tool.get('description') or ''} "
+        f"{orjson.dumps(tool.get('parameters') or {}).decode()}"
+        for tool in tools
+    ]
+    for message in messages:
+        lines.append(text_of(message))
+        lines.extend(
+            f"{call['function']['name']} {call['function']['arguments']}"
+            for call in message.get("tool_calls") or ()
+        )
+    return "\n".join(lines)
 
 
 def instructions(messages: Sequence[Message]) -> str:

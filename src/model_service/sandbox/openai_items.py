@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from model_service.sandbox.openai_memory import Memory
 from model_service.sandbox.openai_shapes import Refused
 
@@ -62,8 +64,34 @@ def said_last(items: Sequence[Item]) -> str:
 
 
 def turns(items: Sequence[Item]) -> int:
-    """How often the user spoke."""
-    return sum(_is_user(item) for item in items)
+    """How many turns there are: results are one, with what the user says to them."""
+    counted, before = 0, ""
+    for item in items:
+        if item.get("role") in {"system", "developer"}:
+            continue
+        if kind_of(item) == "function_call_output":
+            speaker = "results"
+        else:
+            speaker = "user" if _is_user(item) else "assistant"
+        joins = speaker == before != "user" or (before, speaker) == ("results", "user")
+        counted += not joins
+        before = speaker
+    return counted
+
+
+def prompt(items: Sequence[Item], tools: Sequence[Item]) -> str:
+    """All that is put before the model: what was said, the calls, and the functions."""
+    lines = [
+        f"{tool['name']} {tool.get('description') or ''} "
+        f"{orjson.dumps(tool.get('parameters') or {}).decode()}"
+        for tool in tools
+    ]
+    for item in items:
+        if kind_of(item) == "function_call":
+            lines.append(f"{item['name']} {item['arguments']}")
+        else:
+            lines.append(text_of(_content(item)))
+    return "\n".join(lines)
 
 
 def instructions(items: Sequence[Item]) -> list[str]:

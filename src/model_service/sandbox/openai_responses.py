@@ -51,13 +51,17 @@ def ask(body: Body, items: Sequence[Item], can: Abilities) -> Ask:
         reasoning=effort(body, can) not in {"none", "minimal"},
         max_tokens=body.get("max_output_tokens"),
         system=system,
-        prompt_text="\n".join((instructions, inputs.said(items))),
+        prompt_text="\n".join((instructions, inputs.prompt(items, body.get("tools") or []))),
     )
 
 
 @dataclass(slots=True)
 class Answer:
-    """One answer of the Responses API. `model` is the snapshot that gives it."""
+    """One answer of the Responses API.
+
+    `model` is the snapshot that gives it, `sealed` the thought for it to be sent back,
+    `filtered` whether a filter cut it off.
+    """
 
     body: Body
     model: str
@@ -65,6 +69,7 @@ class Answer:
     reply: Reply
     spent: Spent
     sealed: str | None = None
+    filtered: bool = False
     id: str = field(default_factory=lambda: identifier("resp_", _ID_LENGTH))
     created: int = field(default_factory=lambda: int(time.time()))
     output: list[Json] = field(init=False)
@@ -74,8 +79,8 @@ class Answer:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the answer was cut for its length."""
-        return self.reply.finish == "length"
+        """Whether the answer was cut."""
+        return self.filtered or self.reply.finish == "length"
 
     @property
     def stored(self) -> bool:
@@ -96,12 +101,12 @@ class Answer:
         """The response with the whole answer."""
         asked = self.body.get("service_tier")
         priority = asked in {"priority", "fast"}
-        reason = {"reason": "max_output_tokens"} if self.incomplete else None
+        reason = {"reason": "content_filter" if self.filtered else "max_output_tokens"}
         return {
             **self._head(),
             "status": "incomplete" if self.incomplete else "completed",
             "completed_at": None if self.incomplete else int(time.time()),
-            "incomplete_details": reason,
+            "incomplete_details": reason if self.incomplete else None,
             "output": self.output,
             "service_tier": "priority" if priority else "flex" if asked == "flex" else "default",
             "usage": self._usage(),
