@@ -22,12 +22,11 @@ from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Clock, Page, Provider, uuid7
 from model_service.kernel.unit import Transactions
+from model_service.keys.destination import endpoint_of, with_endpoint
 from model_service.keys.domain import (
     ENDPOINT,
-    PRESET,
     KeyFilter,
     KeyStore,
-    Metadata,
     NewKey,
     ProviderKey,
     SealedKey,
@@ -106,12 +105,12 @@ class KeyService:
         """
         self._observers.on_value(new.value.reveal())
         check_value(new.provider, new.value, new.metadata)
-        metadata = self._checked_metadata(new.provider, new.metadata)
+        metadata = with_endpoint(self._gate, new.provider, new.metadata)
         if await self._store.name_taken(new.user_id, new.provider, new.key_name):
             raise AlreadyExists(
                 f"The user already has a key named '{new.key_name}' for provider '{new.provider}'"
             )
-        endpoint = _endpoint_of(metadata)
+        endpoint = endpoint_of(metadata)
         if validate:
             await self._require_valid(new, endpoint)
         now = self._clock.now()
@@ -151,7 +150,7 @@ class KeyService:
         """
         self._observers.on_value(value.reveal())
         check_value(key.provider, value, key.metadata)
-        metadata = self._checked_metadata(key.provider, key.metadata)
+        metadata = with_endpoint(self._gate, key.provider, key.metadata)
         await self._add(replace(key, metadata=metadata), value, purpose=Purpose.IMPORT)
 
     async def get(self, key_id: UUID) -> ProviderKey:
@@ -276,10 +275,10 @@ class KeyService:
 
     async def _change_metadata(self, key_id: UUID, changes: Mapping[str, Any]) -> ProviderKey:
         before = await self.get(key_id)
-        metadata = self._checked_metadata(before.provider, changes["metadata"])
+        metadata = with_endpoint(self._gate, before.provider, changes["metadata"])
         # A stored value goes only where it was stored for: whoever may change an endpoint could
         # otherwise have any key sent to a host of theirs, and so read it.
-        if endpoint_origin(_endpoint_of(metadata)) != endpoint_origin(before.endpoint):
+        if endpoint_origin(endpoint_of(metadata)) != endpoint_origin(before.endpoint):
             message = "cannot lead elsewhere; store the key anew with this endpoint"
             raise InvalidInput(errors=[FieldFault(f"metadata.{ENDPOINT}", message)])
         changed = await self._store.change(
@@ -332,26 +331,6 @@ class KeyService:
             await self._trail.record(_refused(new, reason))
             raise
 
-    def _checked_metadata(self, provider: Provider, metadata: Metadata | None) -> Metadata | None:
-        """The metadata with its endpoint in canonical form; a preset fills it in."""
-        if not metadata:
-            return metadata
-        endpoint = metadata.get(ENDPOINT)
-        if endpoint is not None:
-            if not isinstance(endpoint, str):
-                raise InvalidInput(errors=[FieldFault(f"metadata.{ENDPOINT}", "must be a string")])
-            endpoint = self._gate.checked_endpoint(provider, endpoint)
-        preset = metadata.get(PRESET)
-        if preset is not None and provider is Provider.CUSTOM:
-            if not isinstance(preset, str):
-                raise InvalidInput(errors=[FieldFault(f"metadata.{PRESET}", "must be a string")])
-            where = self._gate.preset_endpoint(preset)
-            if endpoint not in (None, where):
-                message = f"is not where the keys of preset '{preset}' are for; leave it out"
-                raise InvalidInput(errors=[FieldFault(f"metadata.{ENDPOINT}", message)])
-            endpoint = where
-        return metadata if endpoint is None else {**metadata, ENDPOINT: endpoint}
-
     async def _open_to_send(self, sealed: SealedKey) -> Secret[str]:
         """The value, on its way to its provider: that it is sent is recorded first.
 
@@ -373,10 +352,6 @@ class KeyService:
 
     def _alarm(self, key_id: UUID) -> None:
         log.error("stored key does not open", key_id=str(key_id))
-
-
-def _endpoint_of(metadata: Metadata | None) -> str | None:
-    return None if metadata is None else metadata.get(ENDPOINT)
 
 
 def _found(key: ProviderKey | None) -> ProviderKey:

@@ -24,7 +24,7 @@ from model_service.providers.dialects.google.listing import Google
 from model_service.providers.dialects.ollama.listing import Ollama
 from model_service.providers.dialects.openai import OpenAI
 from model_service.providers.egress import EgressPolicy, vetted_endpoint
-from model_service.providers.endpoint import Endpoint
+from model_service.providers.endpoint import Endpoint, parse_endpoint
 from model_service.providers.errors import (
     listing_error,
     unreachable,
@@ -34,8 +34,10 @@ from model_service.providers.errors import (
 from model_service.providers.key_endpoints import any_allowed, azure_resource, canonical
 from model_service.providers.listing import MOST_MODELS, MalformedListing
 from model_service.providers.transport import Transport
+from model_service.providers.vendors import VENDORS, Vendor, VendorDialect
 
-#: Every provider. An OpenAI-compatible vendor is one more line (docs/adding-a-provider.md).
+#: Every provider. An OpenAI-compatible vendor is a row of `vendors`, or one more line here if it
+#: is to be a provider of its own (docs/adding-a-provider.md).
 SPECS: Final[Mapping[Provider, ProviderSpec]] = MappingProxyType(
     {
         Provider.OPENAI: ProviderSpec(
@@ -102,10 +104,11 @@ class Providers:
         urls: BaseUrls,
         *,
         specs: Mapping[Provider, ProviderSpec] = SPECS,
+        vendors: Mapping[str, Vendor] = VENDORS,
         validation_seconds: float = VALIDATION_SECONDS,
         listing_seconds: float = LISTING_SECONDS,
     ) -> None:
-        """The transport stays its owner's to close.
+        """The transport stays its owner's to close. `vendors` are the presets of CUSTOM keys.
 
         Raises:
             StartupFault: with a sentence for each base URL that is malformed.
@@ -116,6 +119,12 @@ class Providers:
         self._validation_seconds = validation_seconds
         self._listing_seconds = listing_seconds
         self._addresses = operator_addresses(urls, policy, specs)
+        self._presets = {
+            preset: canonical(parse_endpoint(vendor.base_url)) for preset, vendor in vendors.items()
+        }
+        self._vendors = {
+            self._presets[preset]: VendorDialect(vendor) for preset, vendor in vendors.items()
+        }
 
     def origins(self) -> Mapping[Provider, str]:
         """The origins of the providers that have one, set by the operator for most."""
@@ -133,26 +142,42 @@ class Providers:
         except EgressRefused as error:
             raise InvalidInput(errors=[FieldFault("metadata.endpoint", error.message)]) from None
 
+    def preset_endpoint(self, preset: str) -> str:
+        """Where the keys of a preset are for, in canonical form.
+
+        Raises:
+            InvalidInput: there is no such preset. It lists those that there are.
+        """
+        endpoint = self._presets.get(preset)
+        if endpoint is None:
+            known = ", ".join(sorted(self._presets))
+            raise InvalidInput(errors=[FieldFault("metadata.preset", f"must be one of {known}")])
+        return endpoint
+
     async def validate(self, provider: Provider, key: Secret[str], endpoint: str | None) -> Verdict:
         """Ask the provider whether it takes the key. Never raises for what upstream does.
 
-        A key that is for no known address is judged by its form.
+        A key that is for no known address is judged by its form. That of a CUSTOM key is known
+        if it is a vendor's.
         """
-        spec = self._specs[provider]
-        if not spec.validates_keys:
+        spec, vendor = self._specs[provider], self._vendor(provider, endpoint)
+        if vendor is None and not spec.validates_keys:
             return Verdict.VALID
         if not spec.may_be_key(key):
             return Verdict.INVALID
         if endpoint is None and provider not in self._addresses:
             return Verdict.VALID
+        dialect = spec.dialect if vendor is None else vendor
         deadline = asyncio.get_running_loop().time() + self._validation_seconds
         try:
             address = self._address(provider, endpoint)
-            question, credential = spec.dialect.validation(), spec.credential(key)
+            if vendor is not None:
+                address = vendor.asked_at(address)
+            question, credential = dialect.validation(), spec.credential(key)
             answer = await ask(self._transport, address, question, credential, deadline)
         except UpstreamError as error:
             return verdict_of_error(error)
-        return verdict_of_answer(answer, spec.dialect)
+        return verdict_of_answer(answer, dialect)
 
     async def list_models(
         self, provider: Provider, key: Secret[str] | None, endpoint: str | None
@@ -188,6 +213,12 @@ class Providers:
             return verdict_of_error(error)
         return Verdict.VALID
 
+    def _vendor(self, provider: Provider, endpoint: str | None) -> VendorDialect | None:
+        """Who serves CUSTOM models at a stored endpoint, if it is one of the vendors."""
+        if provider is not Provider.CUSTOM or endpoint is None:
+            return None
+        return self._vendors.get(endpoint)
+
     def _key_endpoint(self, provider: Provider, endpoint: str) -> Endpoint:
         """Raises EgressRefused."""
         rule = self._specs[provider].endpoint_rule
@@ -208,16 +239,17 @@ class Providers:
         self, provider: Provider, key: Secret[str] | None, endpoint: str | None
     ) -> list[OfferedModel]:
         spec, address = self._specs[provider], self._address(provider, endpoint)
+        dialect = self._vendor(provider, endpoint) or spec.dialect
         credential = spec.credential(key)
         deadline = asyncio.get_running_loop().time() + self._listing_seconds
         models: list[OfferedModel] = []
         cursor: str | None = None
         for _ in range(MOST_PAGES):
-            question = spec.dialect.listing(cursor)
+            question = dialect.listing(cursor)
             answer = await ask(self._transport, address, question, credential, deadline)
             if not answer.is_success:
-                raise listing_error(provider, answer, spec.dialect, keyed=bool(credential))
-            page = spec.dialect.page(answer.document)
+                raise listing_error(provider, answer, dialect, keyed=bool(credential))
+            page = dialect.page(answer.document)
             models += page.models
             cursor = page.next_cursor
             if cursor is None or len(models) > MOST_MODELS:
