@@ -192,12 +192,11 @@ def _kind(status: int, word: str, message: str, details: Sequence[Mapping[str, A
     if reason is not None:
         return reason
     text = message.lower()
-    for phrases, kind in _BY_PHRASE:
+    for phrases, told in _BY_PHRASE:
         if all(phrase in text for phrase in phrases):
-            return kind
-    kind = _BY_WORD.get(word) or _BY_STATUS.get(status)
-    if kind is None:
-        kind = FaultKind.INVALID_REQUEST if 400 <= status <= 499 else FaultKind.UPSTREAM
+            return told
+    other = FaultKind.INVALID_REQUEST if 400 <= status <= 499 else FaultKind.UPSTREAM
+    kind = _BY_WORD.get(word) or _BY_STATUS.get(status, other)
     if kind is FaultKind.RATE_LIMITED and _is_of_the_day(details):
         return FaultKind.QUOTA_EXHAUSTED
     return kind

@@ -73,7 +73,7 @@ class GoogleRelay:
 
     def feed(self, data: bytes) -> bytes:
         """The events that the bytes complete."""
-        if self.complete or self.failure is not None:
+        if self._is_over():
             return b""
         try:
             whole = self._parser.whole(data)
@@ -84,19 +84,25 @@ class GoogleRelay:
 
     def end(self) -> bytes:
         """The provider's stream is over."""
-        if self.complete or self.failure is not None:
+        if self._is_over():
             return b""
-        unsound = self._unsound
+        was_unsound = self._unsound
         events = self.feed(b"\n\n")
-        if self.complete or self.failure is not None:
-            return events
+        if not self._is_over():
+            self._conclude(was_unsound)
+        return events
+
+    def _is_over(self) -> bool:
+        return self.complete or self.failure is not None
+
+    def _conclude(self, was_unsound: bool) -> None:
+        """Judge a stream of which nothing more will come."""
         if self._has_finished and not self._unfinished:
             self.complete = True
-        elif unsound and self._unsound:
+        elif was_unsound and self._unsound:
             self.failure = malformed("The provider sent events that are not what they should be")
         else:
             self.failure = cut()
-        return events
 
     def fail(self, fault: Fault) -> bytes:
         """The error as an event, which clients raise as they do an error answer."""
@@ -203,7 +209,8 @@ def _add_defaults(body: Document, target: Target) -> None:
     name = next((name for name in _CONFIGS if body.get(name) is not None), _CONFIGS[0])
     config = body.get(name)
     if config is None:
-        config = body[name] = {}
+        config = {}
+        body[name] = config
     if not isinstance(config, dict):
         return  # which the provider says better
     if config.get("maxOutputTokens") is None and config.get("max_output_tokens") is None:
@@ -232,7 +239,7 @@ def send_own_signatures(body: Document) -> None:
                         foreign = True
         if foreign:
             # An empty part stays where nothing else is: a turn without parts is refused.
-            content["parts"] = [part for part in parts if not _is_empty(part)] or [{"text": ""}]
+            parts[:] = [part for part in parts if not _is_empty(part)] or [{"text": ""}]
 
 
 def _is_empty(part: object) -> bool:

@@ -29,7 +29,7 @@ class GoogleReader:
 
     def feed(self, data: bytes) -> list[ChatEvent]:
         """The events that the bytes complete."""
-        if self.complete or self.failure is not None:
+        if self._is_over():
             return []
         try:
             whole = self._parser.whole(data)
@@ -40,19 +40,25 @@ class GoogleReader:
 
     def end(self) -> list[ChatEvent]:
         """What is left: the last event may lack its blank line, an error has none at all."""
-        if self.complete or self.failure is not None:
+        if self._is_over():
             return []
-        unsound = self._unsound
+        was_unsound = self._unsound
         events = self.feed(b"\n\n")
-        if self.complete or self.failure is not None:
-            return events
+        if not self._is_over():
+            self._conclude(was_unsound)
+        return events
+
+    def _is_over(self) -> bool:
+        return self.complete or self.failure is not None
+
+    def _conclude(self, was_unsound: bool) -> None:
+        """Judge a stream of which nothing more will come."""
         if self._chunks.has_finished:
             self.complete = True
-        elif unsound and self._unsound:
+        elif was_unsound and self._unsound:
             self.failure = malformed("The provider sent events that are not what they should be")
         else:
             self.failure = cut()
-        return events
 
     def _take(self, whole: bytes) -> list[ChatEvent]:
         events: list[ChatEvent] = []

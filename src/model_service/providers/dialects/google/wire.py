@@ -15,7 +15,7 @@ from model_service.providers.fields import Fields
 def message(data: object, path: str = "") -> Fields:
     """One object, its fields in camelCase. Raises CallFailed when it is none."""
     if isinstance(data, dict) and any("_" in name for name in data):
-        renamed = {}
+        renamed: dict[str, object] = {}
         for name, value in data.items():
             spelled = camel(name)
             if renamed.get(spelled) is not None and value is not None:
