@@ -1,6 +1,6 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,6 +60,7 @@ from model_service.providers.administration.registry import (
 )
 from model_service.providers.registry import Providers
 from model_service.providers.transport import Transport
+from model_service.providers.vendors import VENDORS, Vendor, base_urls, books
 from model_service.settings import Settings
 from model_service.upstreams import (
     address_faults,
@@ -152,8 +153,13 @@ def configure_logging(settings: Settings) -> Redactor:
     return redactor
 
 
-async def build(settings: Settings, database_url: Secret[str], redactor: Redactor) -> Service:
-    """Everything, ready to serve, on a migrated database.
+async def build(
+    settings: Settings,
+    database_url: Secret[str],
+    redactor: Redactor,
+    vendors: Mapping[str, Vendor] = VENDORS,
+) -> Service:
+    """Everything, ready to serve, on a migrated database. `vendors` are the presets.
 
     Raises:
         StartupFault: a setting does not hold, the database is away, or the keys of the audit
@@ -168,7 +174,7 @@ async def build(settings: Settings, database_url: Secret[str], redactor: Redacto
         opened = Opened(
             keyring, await open_audit_keys(database, box), await open_token_hasher(database, box)
         )
-        service = assemble(settings, database, Notices(database_url), opened, redactor)
+        service = assemble(settings, database, Notices(database_url), opened, redactor, vendors)
         await service.access.directory.load()
         await service.calling.registered.load()
         return service
@@ -192,13 +198,14 @@ def assemble(
     notices: Notices,
     opened: Opened,
     redactor: Redactor,
+    vendors: Mapping[str, Vendor] = VENDORS,
 ) -> Service:
     """The parts, wired. Nothing is connected or asked before the first request.
 
     Raises:
         StartupFault: a setting does not hold.
     """
-    providers, transport = build_providers(settings)
+    providers, transport = build_providers(settings, vendors)
     metrics = Metrics(version=__version__)
     clock = SystemClock()
     keyring = opened.keyring
@@ -249,7 +256,14 @@ def assemble(
     sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals, rotation.service)
     model_store = SqlModelStore(database)
     models = ModelService(
-        database, model_store, trail, sharing.holdings, providers, clock, PriceBook()
+        database,
+        model_store,
+        trail,
+        sharing.holdings,
+        providers,
+        clock,
+        PriceBook(books(vendors)),
+        presets=base_urls(vendors),
     )
 
     webhooks = Webhooks.build(
@@ -283,6 +297,7 @@ def assemble(
             guard,
             notices,
             model_store,
+            base_urls(vendors),
             key_store,
             sharing.holdings,
             call_endpoints(settings),

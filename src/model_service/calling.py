@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from model_service.catalog.domain import Model, ModelFilter, ModelStore
+from model_service.catalog.domain import Model, ModelFilter, ModelStore, Presets
 from model_service.db.notices import Notices
 from model_service.gateway.leases import Leases
 from model_service.gateway.pipeline import Parts, Pipeline
@@ -144,17 +144,19 @@ class LentKeys:
 class RegisteredModels:
     """`ModelSource` on the catalog slice."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, presets: Presets) -> None:
         self._store = store
+        self._presets = presets
 
     async def all(self) -> Sequence[SnapshotModel]:
         """All models."""
-        return [_model(one) for one in await self._store.list_all(ModelFilter(), most=MOST_MODELS)]
+        found = await self._store.list_all(ModelFilter(), most=MOST_MODELS)
+        return [_model(one, self._presets) for one in found]
 
     async def one(self, model_id: UUID) -> SnapshotModel | None:
         """One model."""
         found = await self._store.get(model_id)
-        return None if found is None else _model(found)
+        return None if found is None else _model(found, self._presets)
 
 
 class CallMeters:
@@ -209,6 +211,7 @@ class Foundation:
     guard: BrowserGuard | None
     notices: Notices
     models: ModelStore
+    presets: Presets
     keys: KeyStore
     holdings: Holdings
     endpoints: CallEndpoints
@@ -245,7 +248,9 @@ class Calling:
     @classmethod
     def build(cls, f: Foundation) -> "Calling":
         """All of it. `registered` is empty until it is loaded."""
-        registered = Registered(RegisteredModels(f.models), lambda: f.notices.age(MODELS_TOPIC))
+        registered = Registered(
+            RegisteredModels(f.models, f.presets), lambda: f.notices.age(MODELS_TOPIC)
+        )
         leases = Leases(LentKeys(f.holdings, f.keys, f.clock), f.clock)
         f.notices.subscribe(MODELS_TOPIC, registered.on_change)
         f.notices.subscribe(KEYS_TOPIC, leases.on_change)
@@ -276,9 +281,9 @@ def _usable(held: HeldKey) -> UsableKey:
     )
 
 
-def _model(model: Model) -> SnapshotModel:
+def _model(model: Model, presets: Presets) -> SnapshotModel:
     settings: Mapping[str, Any] = model.provider_settings or {}
-    base_url = model.base_url
+    base_url = model.served_at(presets)
     return SnapshotModel(
         id=model.id,
         target=Target(

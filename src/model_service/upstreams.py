@@ -1,5 +1,6 @@
 """What the settings say about addresses, and the providers reached at them."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from model_service.db.engine import normalise_url
@@ -12,6 +13,7 @@ from model_service.providers.call_endpoints import CallEndpoints
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
+from model_service.providers.vendors import VENDORS, Vendor
 from model_service.settings import Settings
 
 
@@ -47,15 +49,17 @@ def address_faults(settings: Settings) -> list[str]:
 MAX_CONNECTIONS: Final = 10_000
 
 
-def build_providers(settings: Settings) -> tuple[Providers, Transport]:
-    """The providers over one transport.
+def build_providers(
+    settings: Settings, vendors: Mapping[str, Vendor] = VENDORS
+) -> tuple[Providers, Transport]:
+    """The providers over one transport. `vendors` are the presets of CUSTOM keys.
 
     Raises:
         StartupFault: a base URL or the list of allowed hosts is malformed.
     """
     policy = policy_of(settings)
     transport = Transport(policy, max_connections_per_origin=MAX_CONNECTIONS)
-    return Providers(transport, policy, _base_urls(settings)), transport
+    return Providers(transport, policy, _base_urls(settings), vendors=vendors), transport
 
 
 def call_endpoints(settings: Settings) -> CallEndpoints:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -25,6 +26,13 @@ Capabilities = Mapping[str, bool | None]
 DEFAULT_MAX_TOKENS: Final = 4096
 #: The setting that says where a CUSTOM model is served.
 BASE_URL: Final = "baseUrl"
+#: The setting that says so by the name of a vendor.
+PRESET: Final = "preset"
+
+Presets = Mapping[str, str]
+"""Where the known vendors serve their models, by the vendors' names."""
+
+NO_PRESETS: Final[Presets] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +63,47 @@ class NewModel:
 
     @property
     def base_url(self) -> str | None:
-        """Where a CUSTOM model is served, if its settings say so."""
-        value = (self.provider_settings or {}).get(BASE_URL)
-        return value if isinstance(value, str) else None
+        """Where a CUSTOM model is served, if its settings say so themselves."""
+        return self._setting(BASE_URL)
 
-    def check(self) -> None:
+    @property
+    def preset(self) -> str | None:
+        """The vendor that serves a CUSTOM model, if its settings name one."""
+        return self._setting(PRESET) if self.provider is Provider.CUSTOM else None
+
+    def served_at(self, presets: Presets) -> str | None:
+        """Where a CUSTOM model is served, if its settings say so in either way."""
+        preset = self.preset
+        return self.base_url if preset is None else presets.get(preset)
+
+    def check(self, presets: Presets = NO_PRESETS) -> None:
         """Refuse what no single field's type can tell to be wrong.
 
         Raises:
-            InvalidInput: it falls back on itself, or a CUSTOM model's base URL is no good.
+            InvalidInput: it falls back on itself, or what says where a CUSTOM model is served
+                is no good.
         """
         faults = []
         if self.name in (self.fallbacks or ()):
             faults.append(FieldFault("fallbacks", "must not contain the model's own name"))
-        if self.provider is Provider.CUSTOM and BASE_URL in (self.provider_settings or {}):
+        settings = self.provider_settings or {}
+        if self.provider is Provider.CUSTOM and BASE_URL in settings:
             fault = _base_url_fault(self.base_url)
             if fault:
                 faults.append(FieldFault(f"providerSettings.{BASE_URL}", fault))
+        if self.provider is Provider.CUSTOM and PRESET in settings:
+            if BASE_URL in settings:
+                fault = f"must not be given beside {BASE_URL}"
+                faults.append(FieldFault(f"providerSettings.{PRESET}", fault))
+            elif self.preset not in presets:
+                fault = f"must be one of {', '.join(sorted(presets))}"
+                faults.append(FieldFault(f"providerSettings.{PRESET}", fault))
         if faults:
             raise InvalidInput(errors=faults)
+
+    def _setting(self, name: str) -> str | None:
+        value = (self.provider_settings or {}).get(name)
+        return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

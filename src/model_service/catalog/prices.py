@@ -6,8 +6,10 @@ is read when first needed, in a thread.
 
 import asyncio
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from model_service.catalog.capabilities import capabilities_of
@@ -30,7 +32,9 @@ _VENDORS = {
 class PriceBook:
     """Looks models up in the bundled data. Await `load` before anything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`names` are the book's for vendors by their base URLs, where it may know others."""
+        self._names = names
         self._vendors: list[Vendor] = []
         self._version = ""
 
@@ -86,9 +90,11 @@ class PriceBook:
         self._vendors = get_snapshot().providers
 
     def _vendor(self, provider: Provider, base_url: str | None) -> "Vendor | None":
-        if provider is Provider.CUSTOM and base_url is not None:
-            return next((v for v in self._vendors if re.match(v.api_pattern, base_url)), None)
         name = _VENDORS.get(provider)
+        if provider is Provider.CUSTOM and base_url is not None:
+            name = self._names.get(base_url)
+            if name is None:
+                return next((v for v in self._vendors if re.match(v.api_pattern, base_url)), None)
         return next((v for v in self._vendors if v.id == name), None)
 
     def _find(self, vendor: "Vendor", model_id: str) -> "ModelInfo | None":

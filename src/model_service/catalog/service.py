@@ -9,16 +9,19 @@ from uuid import UUID
 import structlog
 
 from model_service.catalog.domain import (
+    NO_PRESETS,
     ActiveKey,
     AvailableModel,
     Model,
     ModelBook,
     ModelChanges,
+    ModelFacts,
     ModelFilter,
     ModelLister,
     ModelStats,
     ModelStore,
     NewModel,
+    Presets,
     ProviderKeys,
 )
 from model_service.catalog.listings import Listing, Listings, Question
@@ -69,6 +72,8 @@ class ModelService:
         clock: Clock,
         book: ModelBook,
         new_id: Callable[[], UUID] = uuid7,
+        *,
+        presets: Presets = NO_PRESETS,
     ) -> None:
         self._transactions = transactions
         self._store = store
@@ -78,6 +83,7 @@ class ModelService:
         self._clock = clock
         self._book = book
         self._new_id = new_id
+        self._presets = presets
         self._listings = Listings(clock)
 
     async def create(self, new: NewModel) -> Model:
@@ -269,9 +275,9 @@ class ModelService:
 
     async def _described_by_book(self, new: AnyModel) -> AnyModel:
         """The checked model, with what is publicly known of it where nothing was given."""
-        new.check()
+        new.check(self._presets)
         await self._book.load()
-        facts = self._book.facts(new.provider, new.model_id, new.base_url)
+        facts = self._facts(new)
         if new.context_window is None:
             new = replace(new, context_window=facts.context_window)
         if new.capabilities is None:
@@ -284,17 +290,19 @@ class ModelService:
         Only what the book had filled in is replaced, never what a person wrote.
         """
         after = changes.applied_to(stored)
-        after.check()
+        after.check(self._presets)
         given = changes.given()
         if not _IDENTITY & given.keys():
             return changes
-        known = self._book.facts(stored.provider, stored.model_id, stored.base_url)
-        facts = self._book.facts(after.provider, after.model_id, after.base_url)
+        known, facts = self._facts(stored), self._facts(after)
         if "context_window" not in given and stored.context_window == known.context_window:
             changes = replace(changes, context_window=facts.context_window)
         if "capabilities" not in given and stored.capabilities == known.capabilities:
             changes = replace(changes, capabilities=facts.capabilities)
         return changes
+
+    def _facts(self, model: NewModel) -> ModelFacts:
+        return self._book.facts(model.provider, model.model_id, model.served_at(self._presets))
 
     async def _ask_with(self, provider: Provider, key: ActiveKey) -> Listing:
         if provider in _NEED_ENDPOINT and key.endpoint is None:
