@@ -297,7 +297,7 @@ def assemble(
             guard,
             notices,
             model_store,
-            base_urls(vendors),
+            vendors,
             key_store,
             sharing.holdings,
             call_endpoints(settings),

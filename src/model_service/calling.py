@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from model_service.catalog.domain import Model, ModelFilter, ModelStore, Presets
+from model_service.catalog.domain import Model, ModelFilter, ModelStore
 from model_service.db.notices import Notices
 from model_service.gateway.leases import Leases
 from model_service.gateway.pipeline import Parts, Pipeline
@@ -30,6 +30,7 @@ from model_service.keys.shares import HeldKey
 from model_service.providers.call_endpoints import CallEndpoints
 from model_service.providers.translation import Target
 from model_service.providers.transport import Transport
+from model_service.providers.vendors import Vendor
 
 log = structlog.get_logger("model_service.gateway")
 
@@ -144,19 +145,19 @@ class LentKeys:
 class RegisteredModels:
     """`ModelSource` on the catalog slice."""
 
-    def __init__(self, store: ModelStore, presets: Presets) -> None:
+    def __init__(self, store: ModelStore, vendors: Mapping[str, Vendor]) -> None:
         self._store = store
-        self._presets = presets
+        self._vendors = vendors
 
     async def all(self) -> Sequence[SnapshotModel]:
         """All models."""
         found = await self._store.list_all(ModelFilter(), most=MOST_MODELS)
-        return [_model(one, self._presets) for one in found]
+        return [_model(one, self._vendors) for one in found]
 
     async def one(self, model_id: UUID) -> SnapshotModel | None:
         """One model."""
         found = await self._store.get(model_id)
-        return None if found is None else _model(found, self._presets)
+        return None if found is None else _model(found, self._vendors)
 
 
 class CallMeters:
@@ -211,7 +212,7 @@ class Foundation:
     guard: BrowserGuard | None
     notices: Notices
     models: ModelStore
-    presets: Presets
+    vendors: Mapping[str, Vendor]
     keys: KeyStore
     holdings: Holdings
     endpoints: CallEndpoints
@@ -249,7 +250,7 @@ class Calling:
     def build(cls, f: Foundation) -> "Calling":
         """All of it. `registered` is empty until it is loaded."""
         registered = Registered(
-            RegisteredModels(f.models, f.presets), lambda: f.notices.age(MODELS_TOPIC)
+            RegisteredModels(f.models, f.vendors), lambda: f.notices.age(MODELS_TOPIC)
         )
         leases = Leases(LentKeys(f.holdings, f.keys, f.clock), f.clock)
         f.notices.subscribe(MODELS_TOPIC, registered.on_change)
@@ -281,9 +282,10 @@ def _usable(held: HeldKey) -> UsableKey:
     )
 
 
-def _model(model: Model, presets: Presets) -> SnapshotModel:
+def _model(model: Model, vendors: Mapping[str, Vendor]) -> SnapshotModel:
     settings: Mapping[str, Any] = model.provider_settings or {}
-    base_url = model.served_at(presets)
+    vendor = None if model.preset is None else vendors.get(model.preset)
+    base_url = model.base_url if vendor is None else vendor.base_url
     return SnapshotModel(
         id=model.id,
         target=Target(
@@ -305,6 +307,7 @@ def _model(model: Model, presets: Presets) -> SnapshotModel:
         context_window=model.context_window,
         capabilities=model.capabilities or {},
         fallbacks=model.fallbacks or (),
+        vendor=vendor,
     )
 
 

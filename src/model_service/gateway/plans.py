@@ -3,7 +3,7 @@
 from model_service.gateway.relay import Conversion, Counted, Embedded, Translated, Unchanged
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import SnapshotModel
-from model_service.providers.calls import CALLS, DOORS, CallSpec
+from model_service.providers.calls import CACHING_VENDOR, CALLS, DOORS, CallSpec
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.translation import ChatUpstream, Document
 
@@ -24,7 +24,10 @@ def convert(route: Route, model: SnapshotModel, body: Document, *, stream: bool)
         case Operation.EMBED:
             return _embed(route, model, spec, body)
         case _:
-            return _chat(route, model, spec, body, stream=stream)
+            conversion = _chat(route, model, spec, body, stream=stream)
+    if model.vendor is not None:
+        model.vendor.adapt(conversion.outgoing.body)
+    return conversion
 
 
 def _chat(
@@ -39,6 +42,8 @@ def _chat(
         return Unchanged(passthrough, body, target, stream=stream)
     door = DOORS[route.door].chat
     upstream: ChatUpstream | None = spec.responses if by_responses else spec.chat
+    if model.vendor is not None and model.vendor.cache_marks:
+        upstream = CACHING_VENDOR
     if door is None or upstream is None:
         raise _unsupported(model, "chat")
     return Translated(

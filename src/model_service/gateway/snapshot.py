@@ -9,6 +9,7 @@ from uuid import UUID
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.types import Provider
 from model_service.providers.translation import Target
+from model_service.providers.vendors import Vendor
 
 if TYPE_CHECKING:
     from model_service.gateway.ports import ModelSource
@@ -44,6 +45,8 @@ class SnapshotModel:
     context_window: int | None = None
     capabilities: Mapping[str, bool | None] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
+    vendor: Vendor | None = None
+    """Who serves it, where that is one of the known vendors."""
 
     @property
     def name(self) -> str:

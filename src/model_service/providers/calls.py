@@ -188,6 +188,9 @@ CALLS: Final[Mapping[Provider, CallSpec]] = {
     ),
 }
 
+#: What calls a vendor that takes marks for its cache.
+CACHING_VENDOR: Final[ChatUpstream] = OpenAIChatUpstream("max_tokens", cache_marks=True)
+
 #: Every door.
 DOORS: Final[Mapping[str, DoorSpec]] = {
     "openai_chat": DoorSpec(chat=OpenAIChatDoor(), embeds=OpenAIEmbeddingDoor()),
@@ -204,4 +207,13 @@ FAULT_DOORS: Final[Mapping[str, FaultDoor]] = {
     "google": GoogleFaults(),
 }
 
-__all__ = ["CALLS", "DOORS", "FAULT_DOORS", "ArrayRelay", "CallSpec", "DoorSpec", "azure_path"]
+__all__ = [
+    "CACHING_VENDOR",
+    "CALLS",
+    "DOORS",
+    "FAULT_DOORS",
+    "ArrayRelay",
+    "CallSpec",
+    "DoorSpec",
+    "azure_path",
+]
