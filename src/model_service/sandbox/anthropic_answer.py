@@ -92,7 +92,7 @@ def ask(request: MessageRequest, model: AnthropicModel) -> script.Ask:
         max_tokens=request.max_tokens,
         stop=stops if isinstance(stops, list) else [],
         system="\n".join(_system_texts(request)),
-        prompt_text="\n".join(_prompt_texts(request)),
+        prompt_text="\n".join(filter(None, _prompt_texts(request))),
     )
 
 

@@ -80,7 +80,7 @@ def ask(request: Mapping[str, object], model: GoogleModel) -> script.Ask:
         max_tokens=limit if isinstance(limit, int) else None,
         stop=stops if isinstance(stops, list) else [],
         system="\n".join(_texts(section(request, "systemInstruction"))),
-        prompt_text="\n".join(_prompt_texts(request)),
+        prompt_text="\n".join(filter(None, _prompt_texts(request))),
     )
 
 

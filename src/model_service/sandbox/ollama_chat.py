@@ -63,7 +63,7 @@ def ask(fields: Mapping[str, object], model: OllamaModel) -> script.Ask:
             for message in messages
             if message.get("role") == "system"
         ),
-        prompt_text="\n".join(_prompt_texts(fields, messages)),
+        prompt_text="\n".join(filter(None, _prompt_texts(fields, messages))),
     )
 
 
