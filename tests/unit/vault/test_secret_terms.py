@@ -138,7 +138,8 @@ async def test_adding_again_after_a_crash_goes_on_with_the_same_term(
     assert await terms.add() == 2
     await terms.activate(2)
     await terms.activate(2)
-    assert [(event.type, event.term) for event in trail.events] == [("keyring.term", 2)] * 2
+    said = [(event.type, event.subject, event.term) for event in trail.events]
+    assert said == [("keyring.term", "term:2", 2)] * 2
 
 
 async def test_a_term_is_not_activated_while_a_running_instance_does_not_know_it(
