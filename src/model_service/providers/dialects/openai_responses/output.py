@@ -38,11 +38,9 @@ def output_items(candidate: Candidate) -> list[Document]:
             if content is None:
                 content = []
                 items.append(message_item(new_message_id(), content, COMPLETED))
+            _add_part(content, part, logprobs)
             if isinstance(part, Text):
-                content.append(text_part(part.text, text_logprobs(logprobs)))
                 logprobs = None
-            else:
-                content.append(refusal_part(part.text))
             continue
         content = None
         if isinstance(part, Reasoning):
@@ -54,6 +52,20 @@ def output_items(candidate: Candidate) -> list[Document]:
             arguments = part.arguments if part.arguments.strip() else NO_ARGUMENTS
             items.append(call_item(new_call_id(), part.id, part.name, arguments, COMPLETED))
     return items
+
+
+def _add_part(content: list[Document], part: Text | Refusal, logprobs: Document | None) -> None:
+    """Add a part to a message, or to its last part, if that is of the same kind."""
+    last = content[-1] if content else None
+    if isinstance(part, Refusal):
+        if last is not None and last["type"] == "refusal":
+            last["refusal"] += part.text
+        else:
+            content.append(refusal_part(part.text))
+    elif last is not None and last["type"] == "output_text":
+        last["text"] += part.text
+    else:
+        content.append(text_part(part.text, text_logprobs(logprobs)))
 
 
 def incomplete_item(item: Document) -> None:

@@ -26,7 +26,7 @@ from model_service.providers.translation import Document, FaultReader, Notes, Ou
 PATH: Final = "/responses"
 
 # The API has no budgets for thinking. Up to so many tokens are that effort, after Google's table
-# (https://ai.google.dev/gemini-api/docs/openai); more are `high`, the greatest that all models know.
+# (https://ai.google.dev/gemini-api/docs/openai); more are `high`, the last that all models know.
 _LOW_BUDGET: Final = 1024
 _MEDIUM_BUDGET: Final = 8192
 

@@ -160,7 +160,7 @@ class ResponseWriter:
 
     def _end_thought(self, event: ReasoningEnded) -> bytes:
         if event.signature is None:
-            return self._close_open() if isinstance(self._open, OpenThought) else b""
+            return self._close_open()
         native = opened(event.signature)
         written, thought = self._thought((native and native[0]) or event.id)
         thought.encrypted = shown_to_caller(event.signature, redacted=event.redacted)
