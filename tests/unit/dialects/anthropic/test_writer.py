@@ -260,7 +260,7 @@ def test_a_signed_call_closes_the_calls_before_it() -> None:
 
 
 def test_a_thought_that_is_open_does_not_get_a_calls_signature() -> None:
-    events = [
+    events: list[ChatEvent] = [
         Started("1"),
         ReasoningDelta("Hm."),
         ToolCallStarted(0, "a", "f", signature=THEIRS),
@@ -281,7 +281,7 @@ def test_a_stream_without_a_beginning_gets_one() -> None:
 
 
 def test_only_the_last_usage_counts() -> None:
-    events = [
+    events: list[ChatEvent] = [
         Started("1"),
         UsageReported(Usage(input=3)),
         UsageReported(Usage(input=3, output=4)),
@@ -292,7 +292,7 @@ def test_only_the_last_usage_counts() -> None:
 
 
 def test_other_candidates_are_left_out() -> None:
-    events = [
+    events: list[ChatEvent] = [
         Started("1"),
         TextDelta("A"),
         TextDelta("B", candidate=1),
@@ -309,8 +309,8 @@ def test_other_candidates_are_left_out() -> None:
 
 
 def test_what_says_nothing_makes_no_block() -> None:
-    events = [TextDelta(""), ReasoningDelta(""), ReasoningEnded(), Finished(FinishReason.STOP)]
-    assert from_stream(stream(events)).content == []
+    empty: list[ChatEvent] = [TextDelta(""), ReasoningDelta(""), ReasoningEnded()]
+    assert from_stream(stream([*empty, Finished(FinishReason.STOP)])).content == []
 
 
 def test_a_failure_is_an_error_event() -> None:
@@ -331,7 +331,7 @@ def test_a_translated_stream_is_the_translated_whole_answer(wire: tuple[Any, ...
 
 _text = st.text(max_size=6)
 _signature = st.none() | st.sampled_from([THEIRS, "model-service:anthropic:sig"])
-_said = st.one_of(
+_said: st.SearchStrategy[Part] = st.one_of(
     _text.map(Text),
     _text.map(Refusal),
     st.builds(Reasoning, text=_text, signature=_signature),

@@ -67,6 +67,21 @@ def message_delta(reason: str, output_tokens: int = 15, **more: Any) -> dict[str
 MESSAGE_STOP = {"type": "message_stop"}
 PING = {"type": "ping"}
 
+FOUND = {
+    "type": "web_search_result",
+    "title": "News",
+    "url": "https://example.com/news",
+    "encrypted_content": "EqgfCioIARgB",
+    "page_age": None,
+}
+CITED = {
+    "type": "web_search_result_location",
+    "cited_text": "Rain all day.",
+    "encrypted_index": "Eo8BCioIAhgB",
+    "title": "News",
+    "url": "https://example.com/news",
+}
+
 TEXT_STREAM = (
     message_start(),
     block_start(0, type="text", text=""),
@@ -119,12 +134,10 @@ SEARCH_STREAM = (
     block_start(0, type="server_tool_use", id="srvtoolu_014", name="web_search", input={}),
     block_delta(0, type="input_json_delta", partial_json='{"query":"weather"}'),
     block_stop(0),
-    block_start(
-        1, type="web_search_tool_result", tool_use_id="srvtoolu_014", content=[{"title": "News"}]
-    ),
+    block_start(1, type="web_search_tool_result", tool_use_id="srvtoolu_014", content=[FOUND]),
     block_stop(1),
     block_start(2, type="text", text="", citations=[]),
-    block_delta(2, type="citations_delta", citation={"type": "web_search_result_location"}),
+    block_delta(2, type="citations_delta", citation=CITED),
     block_delta(2, type="text_delta", text="It rains."),
     block_stop(2),
     message_delta("end_turn", 510, server_tool_use={"web_search_requests": 1}),
@@ -159,8 +172,8 @@ CONTENTS: tuple[list[dict[str, Any]], ...] = (
             "name": "web_search",
             "input": {"query": "weather"},
         },
-        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_014", "content": []},
-        {"type": "text", "text": "It rains.", "citations": [{"type": "char_location"}]},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_014", "content": [FOUND]},
+        {"type": "text", "text": "It rains.", "citations": [CITED]},
     ],
 )
 

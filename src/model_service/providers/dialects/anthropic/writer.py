@@ -214,18 +214,14 @@ class AnthropicWriter:
 
     def _thought(self, event: ReasoningEnded) -> bytes:
         sealed = "" if event.signature is None else shown(event.signature, NAME)
+        if not sealed:
+            # There may be nothing to show of it, but what comes after it is a part of its own.
+            return b"" if self._open is None else self._close()
         if event.redacted:
-            if not sealed:
-                return b""
             block = {"type": "redacted_thinking", "data": sealed}
             return self._begin("redacted", block) + self._close()
-        written = b""
-        if self._open != "thinking":
-            if not sealed:
-                return b""
-            written = self._begin("thinking", _EMPTY_THOUGHT)
-        if sealed:
-            written += _delta(self._index, b"signature_delta", b"signature", sealed)
+        written = b"" if self._open == "thinking" else self._begin("thinking", _EMPTY_THOUGHT)
+        written += _delta(self._index, b"signature_delta", b"signature", sealed)
         return written + self._close()
 
     def _call(self, event: ToolCallStarted) -> bytes:
