@@ -21,6 +21,7 @@ from model_service.providers.sse import EventParser, data_event, named_event, pa
 
 _FAULTS: Final = OpenAIFaults()
 _DONE: Final = b"[DONE]"
+_CHUNK: Final = "chat.completion.chunk"
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 _NO_USAGE: Final = (b',"usage":null', b', "usage": null')
 
@@ -158,7 +159,10 @@ class ChatRelay:
             self._malformed = True
             buffer.as_it_is = False
             return True
-        if holds_error(document) or name == b"error":
+        # The cheap question first: what calls itself a chunk and has no error is none.
+        if (document.get("object") != _CHUNK or "error" in document or name) and (
+            holds_error(document) or name == b"error"
+        ):
             raise CallFailed(_FAULTS.fault(200, document))
         self._malformed = False
         choices = document.get("choices")
@@ -166,7 +170,9 @@ class ChatRelay:
             for choice in choices:
                 if type(choice) is dict and (choice.get("finish_reason") or "error" in choice):
                     self._end_choice(choice)
-        if self._take_usage(document, choices, buffer):
+        if ("usage" not in document and "x_groq" not in document) or self._take_usage(
+            document, choices, buffer
+        ):
             buffer.kept.append((block, name, document))
             model = document.get("model")
             if type(model) is str and model != self._model:
@@ -209,14 +215,17 @@ class ChatRelay:
 
     def _take_usage(self, document: Document, choices: object, buffer: _Buffer) -> bool:
         """Note the usage; False when the event is there for nothing but what nobody asked for."""
+        usage = document.get("usage")
+        if usage is None and "x_groq" not in document:
+            if not self._wants_usage:
+                buffer.empty_usages += 1
+            return True
         usage = reported_usage(document)
         if usage is not None:
             self.usage = read_usage(usage)
             if not self._wants_usage and not choices:
                 buffer.as_it_is = False
                 return False
-        elif not self._wants_usage and "usage" in document:
-            buffer.empty_usages += 1
         return True
 
     def _edited(self, whole: bytes, buffer: _Buffer) -> bytes | None:

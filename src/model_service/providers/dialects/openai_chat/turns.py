@@ -49,6 +49,8 @@ class Turns:
             case "system" | "developer":
                 self._system(fields)
             case "user":
+                if "content" not in fields:
+                    raise invalid(fields.name("content"), "is required")
                 parts = read_content(fields, IN_USER)
                 name = fields.text("name")
                 self.messages.append(Message(Role.USER, parts or [Text("")], name))
