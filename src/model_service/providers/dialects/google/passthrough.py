@@ -67,8 +67,8 @@ class GoogleRelay:
         self._parser = EventParser()
         self._renaming = _Renaming(model)
         self._calls = False
-        self._unfinished: set[object] = set()
-        self._has_finished = False
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
         self._unsound = False
 
     def feed(self, data: bytes) -> bytes:
@@ -97,7 +97,7 @@ class GoogleRelay:
 
     def _conclude(self, was_unsound: bool) -> None:
         """Judge a stream of which nothing more will come."""
-        if self._has_finished and not self._unfinished:
+        if self._finished >= self._seen and self._finished:
             self.complete = True
         elif was_unsound and self._unsound:
             self.failure = malformed("The provider sent events that are not what they should be")
@@ -143,23 +143,21 @@ class GoogleRelay:
                 if isinstance(candidate, dict):
                     self._read_candidate(candidate)
         elif _is_blocked(document):
-            self._has_finished = True
+            self._finished.add(0)
             self.finish = self.finish or FinishReason.CONTENT_FILTER
-        if usage is not None and self._one and self._has_finished:
+        if usage is not None and self._one and self._finished:
             self.complete = True
 
     def _read_candidate(self, candidate: Document) -> None:
         index = candidate.get("index", 0)
         index = index if isinstance(index, int) else 0
-        reason = candidate.get("finishReason")
+        self._seen.add(index)
         if index == 0 and not self._calls:
             self._calls = _has_call(candidate)
+        reason = candidate.get("finishReason")
         if not isinstance(reason, str) or reason == "FINISH_REASON_UNSPECIFIED":
-            if not self._has_finished or index:
-                self._unfinished.add(index)
             return
-        self._unfinished.discard(index)
-        self._has_finished = True
+        self._finished.add(index)
         if index == 0 and self.finish is None:
             # A failure of the model's own is the caller's to see, in Google's word for it.
             finish = FINISHES.get(reason, FinishReason.STOP)
