@@ -1,5 +1,6 @@
 """What Google's door answers, whole and in streams, as the official client reads it."""
 
+import base64
 from typing import Any
 
 import orjson
@@ -34,6 +35,7 @@ from model_service.providers.signatures import mark
 
 from .wire import NAME, assistant, user
 
+SHOWN = base64.b64encode(mark("anthropic", "abc=").encode()).decode()
 USAGE = Usage(input=44, cached_input=256, output=90, reasoning=70)
 LOGPROBS: dict[str, Any] = {
     "content": [
@@ -248,7 +250,7 @@ def test_a_stream_has_an_event_for_each_piece_and_whole_calls_at_the_end() -> No
     assert [parts_of(found) for found in documents] == [
         [{"text": "They ", "thought": True}],
         [{"text": "greet.", "thought": True}],
-        [{"text": "", "thought": True, "thoughtSignature": "bW9kZWwtc2VydmljZTphbnRocm9waWM6YWJjPQ=="}],
+        [{"text": "", "thought": True, "thoughtSignature": SHOWN}],
         [{"text": "Good "}],
         [{"text": '"day" ☀'}],
         [

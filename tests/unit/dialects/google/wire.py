@@ -1,5 +1,6 @@
 """What the Gemini API sends, after its documents, and what the tests ask of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from model_service.providers.chat import (
 )
 from model_service.providers.dialects.google.reader import GoogleReader
 from model_service.providers.dialects.google.upstream import GoogleUpstream
+from model_service.providers.faults import CallFailed, Fault
 from model_service.providers.translation import Notes, Target
 
 VERSION = "gemini-3.8-flash"
@@ -95,6 +97,15 @@ def read(*pieces: bytes) -> tuple[list[ChatEvent], GoogleReader]:
 def answered(document: dict[str, Any]) -> ChatAnswer:
     """What is read of a whole answer."""
     return GoogleUpstream().answer(document)
+
+
+def fault_of(work: Callable[[], object]) -> Fault | None:
+    """The fault that some work ends with, if it does; any other exception is not caught."""
+    try:
+        work()
+    except CallFailed as failed:
+        return failed.fault
+    return None
 
 
 def target(model: str = VERSION, **fields: Any) -> Target:
