@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from model_service.catalog.domain import UNSET, Model, ModelChanges, NewModel
-from model_service.kernel.errors import InvalidInput
+from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.kernel.types import Provider
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -101,3 +101,45 @@ def test_other_providers_settings_are_their_own_affair() -> None:
     new(provider=Provider.OPENAI, provider_settings={"baseUrl": 7}).check()
     new(provider=Provider.CUSTOM, provider_settings={"policy": "strict"}).check()
     new(provider=Provider.CUSTOM).check()
+
+
+PRESETS = {"mistral": "https://api.mistral.ai/v1", "groq": "https://api.groq.com/openai/v1"}
+
+
+def test_a_custom_model_may_name_its_vendor_instead() -> None:
+    model = new(provider=Provider.CUSTOM, provider_settings={"preset": "groq"})
+    model.check(PRESETS)
+    assert model.preset == "groq"
+    assert model.base_url is None
+    assert model.served_at(PRESETS) == "https://api.groq.com/openai/v1"
+
+
+@pytest.mark.parametrize("preset", ["openai", "GROQ", "", None, 7, ["groq"]])
+def test_an_unknown_vendor_is_refused_and_the_known_are_listed(preset: object) -> None:
+    model = new(provider=Provider.CUSTOM, provider_settings={"preset": preset})
+    with pytest.raises(InvalidInput) as caught:
+        model.check(PRESETS)
+    (fault,) = caught.value.errors
+    assert fault == FieldFault("providerSettings.preset", "must be one of groq, mistral")
+    assert model.served_at(PRESETS) is None
+
+
+def test_a_vendor_is_not_named_beside_a_base_url() -> None:
+    settings = {"preset": "groq", "baseUrl": "https://api.groq.com/openai/v1"}
+    with pytest.raises(InvalidInput) as caught:
+        new(provider=Provider.CUSTOM, provider_settings=settings).check(PRESETS)
+    assert [fault.field for fault in caught.value.errors] == ["providerSettings.preset"]
+
+
+def test_a_model_with_a_base_url_is_served_there() -> None:
+    settings = {"baseUrl": "https://llm.example.com/v1"}
+    model = new(provider=Provider.CUSTOM, provider_settings=settings)
+    assert model.served_at(PRESETS) == "https://llm.example.com/v1"
+    assert new(provider=Provider.CUSTOM).served_at(PRESETS) is None
+
+
+def test_only_custom_models_have_a_vendor() -> None:
+    model = new(provider=Provider.OPENAI, provider_settings={"preset": "nobody"})
+    model.check(PRESETS)
+    assert model.preset is None
+    assert model.served_at(PRESETS) is None

@@ -15,6 +15,7 @@ from model_service.kernel.types import Provider
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 GROQ = "https://api.groq.com/openai/v1"
+TOGETHER = "https://api.together.ai/v1"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -67,6 +68,15 @@ def test_a_custom_model_is_known_by_its_vendors_address(book: PriceBook) -> None
     assert known.input == Decimal("0.00059")
     openai = book.facts(Provider.CUSTOM, "gpt-4o", "https://api.openai.com/v1")
     assert openai == book.facts(Provider.OPENAI, "gpt-4o")
+
+
+async def test_a_vendor_is_known_where_the_book_has_another_address() -> None:
+    book = PriceBook({TOGETHER: "together"})
+    await book.load()
+    model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    known = book.prices(Provider.CUSTOM, model, NOW, TOGETHER)
+    assert known is not None
+    assert known == book.prices(Provider.CUSTOM, model, NOW, "https://api.together.xyz/v1")
 
 
 @pytest.mark.parametrize(
