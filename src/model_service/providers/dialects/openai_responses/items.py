@@ -91,23 +91,30 @@ class _Writer:
         )
 
     def _add_answer(self, parts: list[Part]) -> None:
-        content: list[Document] | None = None
+        content: list[Document] = []
         for part in parts:
             if isinstance(part, Text | Refusal):
-                if not part.text:
-                    continue
-                if content is None:
-                    content = []
-                    self.items.append({"type": "message", "role": "assistant", "content": content})
-                content.append(self._said(part))
+                if part.text:
+                    content.append(self._said(part))
                 continue
-            content = None
+            self._add_said(content)
+            content = []
             if isinstance(part, Reasoning):
                 self._add_thought(part)
             elif isinstance(part, ToolCall):
                 self._add_call(part)
             else:
                 raise unsupported("messages", "a model's turn has media or results in it")
+        self._add_said(content)
+
+    def _add_said(self, content: list[Document]) -> None:
+        """A message of the model's. Its items have ids of the API's own; a bare text needs none."""
+        if not content:
+            return
+        said: str | list[Document] = content
+        if len(content) == 1 and content[0]["type"] == "output_text":
+            said = content[0]["text"]
+        self.items.append({"type": "message", "role": "assistant", "content": said})
 
     def _said(self, part: Text | Refusal) -> Document:
         if isinstance(part, Refusal):
