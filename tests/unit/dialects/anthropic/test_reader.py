@@ -282,7 +282,7 @@ def test_an_error_event_is_the_failure() -> None:
 
 
 def test_an_error_without_a_type_is_the_failure() -> None:
-    reader = AnthropicReader()
+    reader = AnthropicUpstream().reader()
     reader.feed(b'data: {"error": {"message": "No."}}\n\n')
     assert reader.failure is not None
     assert reader.failure.fault.message == "No."
@@ -317,6 +317,51 @@ def test_a_malformed_event_is_passed_over_when_sound_ones_follow() -> None:
 
 def test_a_malformed_event_at_the_end_is_the_failure() -> None:
     reader, _ = read_pieces([sse(*TEXT_STREAM[:4]), _MALFORMED])
+    assert reader.failure is not None
+    assert reader.failure.fault.code == "malformed_answer"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_delta", "index": 0},
+        {"type": "content_block_delta", "index": "0", "delta": {}},
+        {"type": "content_block_stop", "index": None},
+        {"type": "content_block_start", "index": 0, "content_block": "text"},
+        block_start(0, type="thinking", thinking=7),
+        block_delta(0, type="text_delta", text=7),
+        block_delta(5, type="input_json_delta", partial_json="{}"),
+        {"type": "message_start"},
+        {"type": "message_delta"},
+        {"type": 7},
+    ],
+)
+def test_an_event_that_is_not_what_it_should_be_is_passed_over(event: dict[str, Any]) -> None:
+    reader, events = read(*TEXT_STREAM[:3], event, *TEXT_STREAM[3:])
+    assert reader.complete
+    assert assemble(events).candidates[0].parts == [Text("Hello!")]
+
+
+@pytest.mark.parametrize(
+    ("start", "delta"),
+    [
+        (block_start(0, type="thinking", thinking="A"), {"type": "signature_delta"}),
+        (
+            block_start(0, type="tool_use", id="1", name="f", input={}),
+            {"type": "input_json_delta", "partial_json": 7},
+        ),
+    ],
+)
+def test_an_odd_delta_at_the_end_is_the_failure(
+    start: dict[str, Any], delta: dict[str, Any]
+) -> None:
+    reader, _ = read(message_start(), start, block_delta(0, **delta))
+    assert reader.failure is not None
+    assert reader.failure.fault.code == "malformed_answer"
+
+
+def test_an_event_that_is_no_object_is_the_failure_at_the_end() -> None:
+    reader, _ = read_pieces([b"data: [7]\n\n"])
     assert reader.failure is not None
     assert reader.failure.fault.code == "malformed_answer"
 

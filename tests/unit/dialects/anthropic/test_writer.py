@@ -280,6 +280,21 @@ def test_a_stream_without_a_beginning_gets_one() -> None:
     assert message.content[0].type == "text"
 
 
+def test_a_stream_begins_once_and_tells_its_tier() -> None:
+    events: list[ChatEvent] = [
+        Started("1", service_tier="priority"),
+        Started("2"),
+        Finished(FinishReason.STOP),
+    ]
+    message = from_stream(stream(events))
+    assert (message.id, message.usage.service_tier) == ("1", "priority")
+
+
+def test_arguments_of_a_call_that_never_began_are_left_out() -> None:
+    events: list[ChatEvent] = [ToolCallDelta(0, "{}"), Finished(FinishReason.STOP)]
+    assert from_stream(stream(events)).content == []
+
+
 def test_only_the_last_usage_counts() -> None:
     events: list[ChatEvent] = [
         Started("1"),

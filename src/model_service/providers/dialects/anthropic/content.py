@@ -80,6 +80,11 @@ def _blocks(content: object, path: str, readers: _Readers, dropped: list[str]) -
         raise invalid(path, "must be a string or an array of blocks")
     parts: list[Part] = []
     for index, block in enumerate(content):
+        if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
+            text = block.get("text")
+            if isinstance(text, str):  # most blocks are no more than this
+                parts.append(Text(text))
+                continue
         fields = Fields(block, f"{path}[{index}].")
         kind = fields.required_text("type")
         reader = readers.get(kind)

@@ -69,7 +69,7 @@ class AnthropicDoor:
         `max_tokens` may be missing, as it is where tokens are counted: what was registered for
         the model applies.
         """
-        return _read(Fields(body), model, stream=stream)
+        return _read(body, model, stream=stream)
 
     def answer(self, answer: ChatAnswer, model: str) -> Document:
         """A whole answer; `model` is the registered name."""
@@ -80,7 +80,8 @@ class AnthropicDoor:
         return AnthropicWriter(model)
 
 
-def _read(fields: Fields, model: str, *, stream: bool) -> ChatRequest:
+def _read(body: Document, model: str, *, stream: bool) -> ChatRequest:
+    fields = Fields(body)
     fields.ignore("model", "stream")  # both are arguments
     dropped: list[str] = []
     system, messages = read_system(fields, dropped), read_messages(fields, dropped)
@@ -107,8 +108,8 @@ def _read(fields: Fields, model: str, *, stream: bool) -> ChatRequest:
     )
     _read_choice(fields, request)
     _read_output(fields, request)
-    for name, reason in _ELSEWHERE.items():
-        fields.refuse(name, reason)
+    for name in _ELSEWHERE.keys() & body.keys():
+        fields.refuse(name, _ELSEWHERE[name])
     if fields.choice("speed", ("standard", "fast")) == "fast":
         raise unsupported(fields.name("speed"), "only Anthropic's models have a fast mode")
     fields.finish()
