@@ -235,13 +235,14 @@ async def test_a_model_may_name_its_vendor(vendors: httpx.AsyncClient) -> None:
 
 
 async def test_the_price_book_knows_a_vendors_models(client: httpx.AsyncClient) -> None:
-    answer = await new_model(client, {"preset": "groq"}, modelId="llama-3.3-70b-versatile")
+    answer = await new_model(client, {"preset": "groq"}, modelId="deepseek-r1-distill-llama-70b")
     assert answer.json()["contextWindow"] == 131_072
 
 
 async def test_another_vendor_makes_it_another_model(client: httpx.AsyncClient) -> None:
-    made = await new_model(client, {"preset": "groq"}, modelId="llama-3.3-70b-versatile")
+    made = await new_model(client, {"preset": "groq"}, modelId="deepseek-r1-distill-llama-70b")
     path = f"/api/models/{made.json()['id']}"
+    assert made.json()["contextWindow"] == 131_072
     answer = await client.put(path, json={"providerSettings": {"preset": "nobody"}})
     assert fault(answer)["field"] == "providerSettings.preset"
     answer = await client.put(path, json={"providerSettings": {"baseUrl": "https://a.example"}})
