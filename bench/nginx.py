@@ -178,17 +178,12 @@ async def nginx(directory: Path, body: str, core: int) -> AsyncIterator[tuple[in
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     try:
-        while True:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (workers := children.read_text().split()):
             if process.poll() is not None:
                 raise RuntimeError((directory / "error.log").read_text())
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                break
-            except ConnectionError:
-                await asyncio.sleep(0.02)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield port, int(children[0])
+            await asyncio.sleep(0.02)
+        yield port, int(workers[0])
     finally:
         process.terminate()
         process.wait(10)

@@ -161,31 +161,39 @@ class RegisteredModels:
 
 
 class CallMeters:
-    """`CallObserver` that counts calls, and writes failures down."""
+    """`CallObserver` that counts calls, and writes failures down.
+
+    What is only added up is kept here and handed over every second: a meter's lock costs more
+    than the adding.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        # Finding a meter by its labels costs more than counting.
+        # Finding a meter by its labels costs more than using it.
         self._durations: dict[tuple[str, str, int], Any] = {}
-        self._tokens: dict[tuple[str, str], Any] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._under_way = 0
 
     def begun(self) -> None:
         """A call arrived."""
-        self._metrics.in_flight.inc()
+        self._under_way += 1
 
     def finished(self, record: CallRecord) -> None:
         """A call is over."""
-        metrics = self._metrics
-        metrics.in_flight.dec()
-        provider = "" if record.model is None else record.model.provider.value
-        labels = (record.door or "(none)", provider, record.status)
+        self._under_way -= 1
+        provider = "" if record.model is None else record.model.target.provider.value
+        labels = (record.door, provider, record.status)
         duration = self._durations.get(labels)
         if duration is None:
-            duration = self._durations[labels] = metrics.calls.labels(*labels)
+            duration = self._durations[labels] = self._metrics.calls.labels(*labels)
         duration.observe(record.finished - record.started)
-        if record.usage is not None:
-            self._count(provider, "input", record.usage.prompt)
-            self._count(provider, "output", record.usage.output)
+        usage = record.usage
+        if usage is not None:
+            tokens = self._tokens.get(provider)
+            if tokens is None:
+                tokens = self._tokens[provider] = [0, 0]
+            tokens[0] += usage.prompt
+            tokens[1] += usage.output
         if record.error is not None:
             log.warning(
                 "call failed",
@@ -197,11 +205,13 @@ class CallMeters:
                 duration_ms=round((record.finished - record.started) * 1000, 3),
             )
 
-    def _count(self, provider: str, kind: str, tokens: int) -> None:
-        meter = self._tokens.get((provider, kind))
-        if meter is None:
-            meter = self._tokens[provider, kind] = self._metrics.tokens.labels(provider, kind)
-        meter.inc(tokens)
+    def hand_over(self) -> None:
+        """Bring the meters up to date."""
+        self._metrics.calls_in_flight.set(self._under_way)
+        for provider, tokens in self._tokens.items():
+            for kind, count in zip(("input", "output"), tokens, strict=True):
+                self._metrics.tokens.labels(provider, kind).inc(count)
+            tokens[:] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +239,7 @@ class Calling:
     pipeline: Pipeline
     registered: Registered
     leases: Leases
+    meters: CallMeters
     metrics: Metrics
 
     async def check(self) -> str | None:
@@ -240,10 +251,15 @@ class Calling:
         self.registered.current()
         return "stale" if self.registered.age > STALE_SECONDS else None
 
+    def hand_over(self) -> None:
+        """Bring the meters up to date."""
+        self.meters.hand_over()
+        self.metrics.snapshot_age.set(round(self.registered.age, 3))
+
     async def run(self) -> None:
-        """Say again and again how old what is in memory may be. A job: see `background`."""
+        """Bring the meters up to date every second. A job: see `background`."""
         while True:
-            self.metrics.snapshot_age.set(round(self.registered.age, 3))
+            self.hand_over()
             await asyncio.sleep(METER_INTERVAL)
 
     @classmethod
@@ -255,16 +271,19 @@ class Calling:
         leases = Leases(LentKeys(f.holdings, f.keys, f.clock), f.clock)
         f.notices.subscribe(MODELS_TOPIC, registered.on_change)
         f.notices.subscribe(KEYS_TOPIC, leases.on_change)
+        meters = CallMeters(f.metrics)
         parts = Parts(
             admission=GatewayAdmission(f.authenticator, f.guard),
             registered=registered,
             leases=leases,
             endpoints=f.endpoints,
             transport=f.transport,
-            observer=CallMeters(f.metrics),
+            observer=meters,
             redact=f.redact,
         )
-        return cls(Pipeline(parts), registered, leases, f.metrics)
+        calling = cls(Pipeline(parts), registered, leases, meters, f.metrics)
+        f.metrics.before_exposing(calling.hand_over)
+        return calling
 
 
 def _usable(held: HeldKey) -> UsableKey:

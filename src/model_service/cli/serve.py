@@ -71,6 +71,8 @@ async def _serve(service: Service, listener: socket.socket, location: Location) 
     # which would hold up every request for tens of milliseconds each time.
     gc.collect()
     gc.freeze()
+    # What one call makes is mostly gone with it, without the collector's help: it looks seldom.
+    gc.set_threshold(50_000, 20, 20)
     await service.watch.enter()
     service.start()
     watch = asyncio.create_task(location.server.keep_running()) if location.server else None

@@ -18,7 +18,7 @@ from model_service.gateway.ports import Arrival, RawHeaders
 from model_service.gateway.routes import PREFIXES, Route, family_of, find
 from model_service.http import server
 from model_service.kernel.principal import Principal
-from model_service.kernel.types import uuid7
+from model_service.kernel.types import uuid7_text
 
 #: Largest body of a call, in bytes (Anthropic takes as much; images come in base64).
 MAX_BODY: Final = 32 * 1024 * 1024
@@ -319,4 +319,4 @@ def _request_id(headers: RawHeaders) -> str:
             and value[:1].isalnum()
         ):
             return value.decode("ascii")
-    return str(uuid7())
+    return uuid7_text()

@@ -1,7 +1,7 @@
 """Prometheus metrics, under the names of the OpenTelemetry HTTP conventions where one exists."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -27,6 +27,7 @@ class Metrics:
 
     def __init__(self, *, version: str) -> None:
         self._registry = CollectorRegistry()
+        self._before: list[Callable[[], None]] = []
         self.requests = Histogram(
             "http_server_request_duration_seconds",
             "Duration of HTTP requests by route and status",
@@ -78,6 +79,12 @@ class Metrics:
             buckets=_CALL_BUCKETS,
             registry=self._registry,
         )
+        self.calls_in_flight = Gauge(
+            "gen_ai_server_active_requests",
+            "Calls through the gateway that are being answered now",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         self.tokens = Counter(
             "model_service_tokens",
             "Tokens that providers counted, by provider and whether they went in or came out",
@@ -104,8 +111,14 @@ class Metrics:
         for term, count in seals.items():
             self.term_seals.labels(str(term)).set(count)
 
+    def before_exposing(self, update: Callable[[], None]) -> None:
+        """Have meters brought up to date before they are shown; others are a second old."""
+        self._before.append(update)
+
     def expose(self) -> bytes:
         """All meters as text, summed over the worker processes when there are several."""
+        for update in self._before:
+            update()
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory and Path(directory).is_dir():
             registry = CollectorRegistry()

@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn, configured once, with every answer in the one error shape."""
 
 import asyncio
+import math
 import resource
 import socket
 from collections.abc import Callable
@@ -30,6 +31,8 @@ RESERVED_DESCRIPTORS = 256
 GRACE = 25
 #: Seconds an idle connection is kept for the next request.
 KEEP_ALIVE = 75
+#: Seconds that a timer may ring too early: uvloop keeps time in whole milliseconds.
+TIMER_GRAIN = 0.001
 #: Length of the queue of connections not yet accepted.
 BACKLOG = 2048
 
@@ -45,8 +48,13 @@ class Protocol(HttpToolsProtocol):
     max_connections = 10_000
     _head_bytes = 0
     _in_head = True
-    _timer: asyncio.TimerHandle | None = None
     _refused = False
+    # One timer serves all that is waited for, one after the other. It is only ever moved
+    # forward: when it rings too early for what is waited for by then, it is set again.
+    _timer: asyncio.TimerHandle | None = None
+    _timer_at = math.inf
+    _deadline = math.inf
+    _is_idle = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -60,6 +68,9 @@ class Protocol(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
     @override
@@ -91,14 +102,44 @@ class Protocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_message_complete()
 
+    @override
+    def on_response_complete(self) -> None:
+        """As uvicorn's, whose timer for idle connections would be another one each time."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._wait(KEEP_ALIVE)
+            self._is_idle = True
+
     def _wait(self, seconds: float) -> None:
-        self._stop_waiting()
-        self._timer = self.loop.call_later(seconds, self._too_slow)
+        self._is_idle = False
+        self._deadline = deadline = self.loop.time() + seconds
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
 
     def _stop_waiting(self) -> None:
+        self._deadline = math.inf
+
+    def _set_timer(self, moment: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer_at = moment
+        self._timer = self.loop.call_at(moment, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._deadline == math.inf:
+            return
+        if self._deadline - self.loop.time() > TIMER_GRAIN:
+            self._set_timer(self._deadline)
+        elif self._is_idle:
+            self.transport.close()
+        else:
+            self._too_slow()
 
     def _too_slow(self) -> None:
         self._refuse(408, "request_timeout", "The request took too long to arrive")
