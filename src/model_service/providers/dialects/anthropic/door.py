@@ -24,14 +24,11 @@ from model_service.providers.dialects.anthropic.content import (
     read_messages,
     read_system,
 )
-from model_service.providers.dialects.anthropic.wire import NAME
+from model_service.providers.dialects.anthropic.wire import LEAST_BUDGET, NAME
 from model_service.providers.dialects.anthropic.writer import AnthropicWriter, write_answer
 from model_service.providers.faults import invalid, unsupported
 from model_service.providers.fields import Fields
 from model_service.providers.translation import Document
-
-#: The smallest budget for thinking that the API takes.
-LEAST_BUDGET: Final = 1024
 
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _CHOICES: Final = {"auto": Choice.AUTO, "any": Choice.REQUIRED, "none": Choice.NONE}

@@ -16,10 +16,8 @@ from typing import Final
 
 from model_service.providers.chat import ChatRequest, Effort, ReasoningRequest
 from model_service.providers.dialects.anthropic.models import DISABLED, Traits
+from model_service.providers.dialects.anthropic.wire import LEAST_BUDGET
 from model_service.providers.translation import Document, Notes
-
-#: The smallest budget that the API takes.
-LEAST_BUDGET: Final = 1024
 
 _BUDGETS: Final = {
     Effort.MINIMAL: LEAST_BUDGET,

@@ -15,6 +15,9 @@ NAME: Final = "anthropic"
 MESSAGES_PATH: Final = "/v1/messages"
 COUNT_PATH: Final = "/v1/messages/count_tokens"
 
+#: The smallest budget for thinking that the API takes, in tokens.
+LEAST_BUDGET: Final = 1024
+
 #: This version takes sampling parameters for the models that have them; 2026-10-21 takes none.
 VERSION_HEADER: Final[Headers] = (("anthropic-version", "2023-06-01"),)
 
