@@ -116,7 +116,7 @@ class Pace:
     """
 
     slow: float = 20.0
-    drip: float = 0.05
+    drip: float = 0.01
     between: float = 0.0
     huge: int = 64 * 1024 * 1024
 

@@ -171,7 +171,7 @@ class Completion:
             "index": index,
             "message": message,
             "logprobs": self._logprobs(content or ""),
-            "finish_reason": _FINISH[reply.finish],
+            "finish_reason": self._finish(),
         }
 
     def _deltas(self, index: int) -> Iterator[tuple[Chunk, Chunk | None]]:
