@@ -1,8 +1,6 @@
 """The registry's rows, the operator's addresses, and what the docs say of both."""
 
 import ast
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ from model_service.kernel.errors import StartupFault
 from model_service.kernel.provider import Verdict
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
-from model_service.providers import registry
 from model_service.providers.base import NO_KEY
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.registry import SPECS, BaseUrls, Providers
@@ -20,7 +17,6 @@ from model_service.providers.transport import Transport
 from tests.unit.providers.provider_fakes import KEY, SILENCE, answering, http, providers_at
 
 PACKAGE = Path(model_service.providers.__file__).parent
-GUIDE = Path(__file__).parents[3] / "docs" / "adding-a-provider.md"
 
 SOUND = {
     "openai": "https://api.openai.com/v1",
@@ -127,21 +123,3 @@ def test_dialects_do_not_import_one_another(path: Path) -> None:
         if isinstance(node, ast.ImportFrom)
     }
     assert not any("dialects" in module for module in imported)
-
-
-async def test_the_guides_example_of_a_vendor_is_one_line_that_works() -> None:
-    example = re.search(
-        r"```python\n    Provider\.\w+: (ProviderSpec\(.*\)),\n```", GUIDE.read_text()
-    )
-    assert example is not None
-    spec = eval(example.group(1), vars(registry))  # noqa: S307 - a line of our own documentation
-    async with answering(http(200, {"data": [{"id": "llama"}]})) as server:
-        transport = Transport(POLICY)
-        specs = {Provider.CUSTOM: replace(spec, base_url=server.origin)}
-        vendor = Providers(transport, POLICY, BaseUrls(**SOUND), specs=specs)
-        assert await vendor.validate(Provider.CUSTOM, KEY, None) is Verdict.VALID
-        (model,) = await vendor.list_models(Provider.CUSTOM, KEY, None)
-        await transport.aclose()
-    assert model.id == "llama"
-    assert spec.base_url is not None
-    assert spec.base_url.startswith("https://")

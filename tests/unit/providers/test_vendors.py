@@ -1,8 +1,10 @@
 """The vendors that presets name: their rows, how they are asked, and what they are sent."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import Field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +22,19 @@ from model_service.providers.transport import Transport
 from model_service.providers.vendors import VENDORS, Vendor, base_urls, books
 from tests.unit.providers.provider_fakes import HTML, KEY, CannedServer, answering, http
 
+GUIDE = (Path(__file__).parents[3] / "docs" / "adding-a-provider.md").read_text()
 OTHERS = sorted(VENDORS.keys() - {"xai"})
 MODELS = http(200, {"object": "list", "data": [{"id": "large"}, {"id": "small"}]})
 
 
 @contextlib.asynccontextmanager
-async def vendor_at(server: CannedServer, preset: str) -> AsyncIterator[tuple[Providers, str]]:
+async def vendor_at(
+    server: CannedServer, preset: str, row: Vendor | None = None
+) -> AsyncIterator[tuple[Providers, str]]:
     """The registry in production, with that vendor at the server, and the vendor's endpoint."""
-    path = parse_endpoint(VENDORS[preset].base_url).path_prefix
-    vendor = replace(VENDORS[preset], base_url=server.origin + path)
+    row = row or VENDORS[preset]
+    path = parse_endpoint(row.base_url).path_prefix
+    vendor = replace(row, base_url=server.origin + path)
     policy = EgressPolicy.parse(server.allowed, loopback_allowed=False)
     transport = Transport(policy)
     urls = BaseUrls(*(server.origin for _ in range(4)))
@@ -217,3 +223,45 @@ def test_mistral_knows_a_seed_by_another_name_and_reports_usage_unasked() -> Non
 def test_what_a_vendor_knows_is_left_alone(preset: str) -> None:
     body = {"seed": 1, "stream_options": {"include_usage": True}, "tomorrow": "x"}
     assert adapted(preset, **body) == body
+
+
+def example() -> Vendor:
+    """The row that the guide shows."""
+    found = re.search(r'```python\n +"\w+": (Vendor\(.*\)),\n```', GUIDE)
+    assert found is not None
+    vendor: Vendor = eval(found.group(1), {"Vendor": Vendor})  # noqa: S307 - a line of our own
+    return vendor
+
+
+async def test_the_guides_example_of_a_vendor_is_one_line_that_works() -> None:
+    async with (
+        answering(MODELS) as server,
+        vendor_at(server, "example", example()) as (
+            providers,
+            endpoint,
+        ),
+    ):
+        assert await providers.validate(Provider.CUSTOM, KEY, endpoint) is Verdict.VALID
+        models = await providers.list_models(Provider.CUSTOM, KEY, endpoint)
+    assert [model.id for model in models] == ["large", "small"]
+
+
+def test_the_guides_example_is_a_vendor_that_the_price_book_knows() -> None:
+    assert example().book in {provider.id for provider in get_snapshot().providers}
+
+
+@pytest.mark.parametrize("preset", VENDORS)
+def test_the_guide_tells_every_vendor_and_how_it_is_asked(preset: str) -> None:
+    vendor = VENDORS[preset]
+    (row,) = [line for line in GUIDE.splitlines() if line.startswith(f"| `{preset}` |")]
+    assert f"`{vendor.base_url}`" in row
+    assert f"`{vendor.validation.partition('?')[0]}`" in row
+    for name in (*vendor.renamed, *vendor.renamed.values(), *vendor.omitted):
+        assert f"`{name}`" in row
+    assert ("max_completion_tokens" in row) is (vendor.max_tokens_field != "max_tokens")
+    assert ("cache_control" in row) is vendor.cache_marks
+
+
+@pytest.mark.parametrize("field", fields(Vendor), ids=lambda field: field.name)
+def test_the_guide_explains_every_field_of_a_row(field: Field[Any]) -> None:
+    assert f"`{field.name}`" in GUIDE
