@@ -310,6 +310,90 @@ def test_what_is_malformed_is_refused_by_name(body: dict[str, Any], field: str) 
     assert refusal(body) == (FaultKind.INVALID_REQUEST, field)
 
 
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"responseSchema": {}, "responseJsonSchema": {}}, "responseSchema"),
+        ({"responseSchema": {}}, "responseMimeType"),
+        ({"_responseJsonSchema": {}}, "responseMimeType"),
+        ({"thinkingConfig": {"thinkingLevel": "DEEP"}}, "thinkingConfig.thinkingLevel"),
+        ({"mediaResolution": "HUGE"}, "mediaResolution"),
+        ({"maxOutputTokens": 0}, "maxOutputTokens"),
+        ({"temperature": "hot"}, "temperature"),
+    ],
+)
+def test_a_configuration_that_is_none_is_refused_by_name(
+    config: dict[str, Any], field: str
+) -> None:
+    body = {"contents": [HELLO], "generationConfig": config}
+    assert refusal(body) == (FaultKind.INVALID_REQUEST, f"generationConfig.{field}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"serviceTier": "fast"}, "serviceTier"),
+        (
+            {"toolConfig": {"functionCallingConfig": {"mode": "MAYBE"}}},
+            "toolConfig.functionCallingConfig.mode",
+        ),
+        (
+            {
+                "tools": {
+                    "functionDeclarations": {
+                        "name": "x",
+                        "parameters": {},
+                        "parametersJsonSchema": {},
+                    }
+                }
+            },
+            "tools.functionDeclarations.parameters",
+        ),
+    ],
+)
+def test_a_word_that_is_none_is_refused_by_name(fields: dict[str, Any], name: str) -> None:
+    assert refusal({"contents": [HELLO], **fields}) == (FaultKind.INVALID_REQUEST, name)
+
+
+def test_functions_that_do_not_block_are_refused() -> None:
+    declaration = {"name": "x", "behavior": "NON_BLOCKING"}
+    body = {"contents": [HELLO], "tools": [{"functionDeclarations": [declaration]}]}
+    assert refusal(body) == (
+        FaultKind.UNSUPPORTED,
+        "tools[0].functionDeclarations[0].behavior",
+    )
+
+
+def test_a_tool_config_without_a_wish_is_none() -> None:
+    assert asked(toolConfig={}).tool_choice is None
+
+
+def test_a_resolution_without_a_word_is_none() -> None:
+    inline = {"mimeType": "image/png", "data": "QUJD"}
+    part = {"inlineData": inline, "mediaResolution": "MEDIA_RESOLUTION_UNSPECIFIED"}
+    assert turns(said(part)) == [user(Media("image", "image/png", data="QUJD"))]
+
+
+def test_a_response_holds_nothing_but_files_and_images() -> None:
+    parts = [{"text": "x"}]
+    body = {"contents": [HELLO, model(call("look")), said(result("look", parts=parts))]}
+    assert refusal(body) == (
+        FaultKind.UNSUPPORTED,
+        "contents[2].parts[0].functionResponse.parts[0].text",
+    )
+
+
+def test_an_empty_part_of_a_response_is_refused() -> None:
+    body = {"contents": [HELLO, model(call("look")), said(result("look", parts=[{}]))]}
+    assert refusal(body)[0] is FaultKind.INVALID_REQUEST
+
+
+def test_a_signature_that_only_begins_like_a_mark_is_googles() -> None:
+    begins = base64.b64encode(b"model-servic\xff\xfe\xfd").decode()
+    part = {"text": "Hm", "thought": True, "thoughtSignature": begins}
+    assert turns(HELLO, model(part))[1:] == [assistant(Reasoning("Hm", mark("google", begins)))]
+
+
 def test_a_field_in_both_spellings_is_refused() -> None:
     body = {"contents": [HELLO], "toolConfig": {}, "tool_config": {}}
     assert refusal(body) == (FaultKind.INVALID_REQUEST, "toolConfig")

@@ -186,6 +186,14 @@ def test_a_stream_has_the_registered_name_and_else_its_own_bytes() -> None:
     assert (relay.complete, relay.failure) == (True, None)
 
 
+def test_an_event_of_several_lines_becomes_one_line() -> None:
+    document = response(candidate({"text": "a\nb"}, finishReason="STOP"), usageMetadata=USAGE)
+    lines = orjson.dumps(document, option=orjson.OPT_INDENT_2).split(b"\n")
+    data, relay = relayed(b"".join(b"data: " + line + b"\r\n" for line in lines) + b"\r\n")
+    assert documents(data) == [{**document, "modelVersion": NAME}]
+    assert relay.complete
+
+
 def test_only_the_name_of_the_event_itself_is_changed() -> None:
     found = documents(relayed(events(response(candidate(CALL, finishReason="STOP"))))[0])
     assert found[0]["modelVersion"] == NAME

@@ -219,6 +219,17 @@ def test_a_finish_without_usage_is_one_at_the_end_of_the_stream() -> None:
     assert (reader.complete, reader.failure) == (True, None)
 
 
+def test_a_candidate_that_has_ended_says_no_more() -> None:
+    stream = events(
+        response(candidate({"text": "Hi"}, finishReason="STOP")),
+        response(candidate({"text": "!"}, finishReason="STOP"), usageMetadata=USAGE),
+    )
+    found, reader = read(stream)
+    assert texts(found) == "Hi"
+    assert sum(isinstance(event, Finished) for event in found) == 1
+    assert reader.complete
+
+
 def test_usage_is_what_was_said_last_and_said_once() -> None:
     found, _ = read(
         events(

@@ -337,6 +337,12 @@ def test_annotations_are_dropped_and_named() -> None:
     ]  # fmt: skip
 
 
+def test_cache_marks_are_dropped_and_named_wherever_they_stand() -> None:
+    marked = ToolResult("c-1", [Text("Bern", CACHE)])
+    assert sent(user("x"), assistant(CALL), user(marked))[1] == ["cache_control"]
+    assert sent(tools=[Tool("look", cache=CACHE)])[1] == ["cache_control"]
+
+
 def test_several_names_are_refused() -> None:
     messages = [Message(Role.USER, [Text("Hi")], name=name) for name in ("Ann", "Bob")]
     assert refused(*messages) == (FaultKind.UNSUPPORTED, "messages.name")

@@ -20,7 +20,7 @@ from model_service.providers.chat import (
 )
 from model_service.providers.dialects.google.media import read_file, read_inline, read_resolution
 from model_service.providers.dialects.google.signing import taken_signature
-from model_service.providers.dialects.google.wire import json_text, many, sub
+from model_service.providers.dialects.google.wire import json_text, many, required
 from model_service.providers.faults import invalid
 from model_service.providers.fields import Fields
 
@@ -158,9 +158,7 @@ class _Conversation:
             parts.append(Reasoning("", signature, redacted=True))
 
     def _call(self, part: Fields, signature: str | None) -> ToolCall:
-        call = sub(part, "functionCall")
-        if call is None:
-            raise invalid(part.name("functionCall"), "is required")
+        call = required(part, "functionCall")
         name = call.required_text("name")
         arguments = json_text(call.document("args") or {}, call.name("args"))
         given = call.text("id")
@@ -179,9 +177,7 @@ class _Conversation:
                 return call_id
 
     def _result(self, part: Fields) -> ToolResult:
-        result = sub(part, "functionResponse")
-        if result is None:
-            raise invalid(part.name("functionResponse"), "is required")
+        result = required(part, "functionResponse")
         name = result.required_text("name")
         # Only for calls that do not block, which are not served here: elsewhere they are ignored.
         result.ignore("willContinue", "scheduling")

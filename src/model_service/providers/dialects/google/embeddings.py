@@ -8,7 +8,7 @@ import orjson
 from model_service.providers.chat import Usage
 from model_service.providers.dialects.google.faults import GoogleFaults, error_object
 from model_service.providers.dialects.google.media import impossible
-from model_service.providers.dialects.google.wire import many, message, sub, word
+from model_service.providers.dialects.google.wire import many, message, required, sub, word
 from model_service.providers.dialects.google.words import method_path, resource, usage_of
 from model_service.providers.embedding import EmbeddingAnswer, EmbeddingRequest
 from model_service.providers.faults import CallFailed, invalid, malformed, unsupported
@@ -68,9 +68,7 @@ class GoogleEmbeddingDoor:
 
 def _read_one(fields: Fields, model: str) -> EmbeddingRequest:
     fields.ignore("model")
-    content = sub(fields, "content")
-    if content is None:
-        raise invalid(fields.name("content"), "is required")
+    content = required(fields, "content")
     content.ignore("role")
     texts = []
     for part in many(content, "parts"):

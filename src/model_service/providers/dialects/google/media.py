@@ -4,7 +4,7 @@ from typing import Final
 
 from model_service.providers.chat import Document, Media
 from model_service.providers.dialects.google.signing import standard
-from model_service.providers.dialects.google.wire import sub, word
+from model_service.providers.dialects.google.wire import required, word
 from model_service.providers.faults import CallFailed, invalid, unsupported
 from model_service.providers.fields import Fields
 from model_service.providers.translation import Notes
@@ -47,9 +47,7 @@ _AT_GOOGLE: Final = ("https://generativelanguage.googleapis.com/", "gs://", "fil
 
 def read_inline(fields: Fields, name: str, detail: str | None) -> Media:
     """A part's `inlineData`. Raises CallFailed."""
-    blob = sub(fields, name)
-    if blob is None:
-        raise invalid(fields.name(name), "is required")
+    blob = required(fields, name)
     media_type = blob.required_text("mimeType")
     data = blob.required_text("data")
     label = blob.text("displayName")
@@ -60,9 +58,7 @@ def read_inline(fields: Fields, name: str, detail: str | None) -> Media:
 
 def read_file(fields: Fields, name: str, detail: str | None) -> Media:
     """A part's `fileData`. Raises CallFailed, also for a file that Google alone can get."""
-    file = sub(fields, name)
-    if file is None:
-        raise invalid(fields.name(name), "is required")
+    file = required(fields, name)
     url = file.required_text("fileUri")
     media_type = file.text("mimeType") or media_type_of(url)
     label = file.text("displayName")

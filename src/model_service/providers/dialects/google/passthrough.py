@@ -21,6 +21,7 @@ from model_service.providers.translation import Document, Outgoing, Target
 
 _FAULTS: Final = GoogleFaults()
 _KEY: Final = b'"modelVersion"'
+_CALL: Final = b'"functionCall"'  # a key: within a text its quotes were escaped
 _SIGNATURES: Final = ("thoughtSignature", "thought_signature")
 _CONFIGS: Final = ("generationConfig", "generation_config")
 
@@ -111,7 +112,7 @@ class GoogleRelay:
     def _take(self, whole: bytes) -> bytes:
         events: list[bytes] = []
         for block in whole.split(b"\n\n"):
-            payload = payload_of(block)
+            payload = payload_of(block) if block else None
             if payload is None:
                 continue
             try:
@@ -120,13 +121,15 @@ class GoogleRelay:
                 self._unsound = True
                 continue
             self._unsound = False
-            if error_object(document) is not None:
+            if "error" in document and error_object(document) is not None:
                 self.failure = CallFailed(_FAULTS.fault(200, document))
                 break
             renamed = self._renaming.renamed(payload, document)
             if b"\n" in renamed:
                 renamed = renamed.replace(b"\n", b" ")  # between values: text has it escaped
             events.append(data_event(renamed))
+            if not self._calls and _CALL in payload:
+                self._calls = True
             self._read(document)
             if self.complete:
                 break
@@ -152,8 +155,6 @@ class GoogleRelay:
         index = candidate.get("index", 0)
         index = index if isinstance(index, int) else 0
         self._seen.add(index)
-        if index == 0 and not self._calls:
-            self._calls = _has_call(candidate)
         reason = candidate.get("finishReason")
         if not isinstance(reason, str) or reason == "FINISH_REASON_UNSPECIFIED":
             return
@@ -257,11 +258,3 @@ def _asks_for_one(body: Document) -> bool:
 def _is_blocked(document: Document) -> bool:
     feedback = document.get("promptFeedback")
     return isinstance(feedback, dict) and bool(feedback.get("blockReason"))
-
-
-def _has_call(candidate: Document) -> bool:
-    content = candidate.get("content")
-    parts = content.get("parts") if isinstance(content, dict) else None
-    return isinstance(parts, list) and any(
-        isinstance(part, dict) and "functionCall" in part for part in parts
-    )

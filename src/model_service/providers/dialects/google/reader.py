@@ -64,7 +64,7 @@ class GoogleReader:
         events: list[ChatEvent] = []
         chunks = self._chunks
         for block in whole.split(b"\n\n"):
-            payload = payload_of(block)
+            payload = payload_of(block) if block else None
             if payload is None:
                 continue
             try:

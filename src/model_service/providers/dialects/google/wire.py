@@ -32,6 +32,14 @@ def sub(fields: Fields, name: str) -> Fields | None:
     return None if value is None else message(value, f"{fields.name(name)}.")
 
 
+def required(fields: Fields, name: str) -> Fields:
+    """A field that is an object and has to be there."""
+    value = sub(fields, name)
+    if value is None:
+        raise invalid(fields.name(name), "is required")
+    return value
+
+
 def many(fields: Fields, name: str) -> Iterator[Fields]:
     """The objects of a list, or the one that stands alone."""
     value = fields.raw(name)

@@ -79,7 +79,9 @@ def usage_of(document: object) -> Usage | None:
     if not isinstance(document, dict):
         return None
     cached = _count(document, "cachedContentTokenCount")
-    prompt = _count(document, "promptTokenCount") + _count(document, "toolUsePromptTokenCount")
+    prompt = _count(document, "promptTokenCount")
+    if "toolUsePromptTokenCount" in document:
+        prompt += _count(document, "toolUsePromptTokenCount")
     thoughts = _count(document, "thoughtsTokenCount")
     return Usage(
         input=max(prompt - cached, 0),
@@ -111,4 +113,4 @@ def tier_of(metadata: object) -> str | None:
 
 def _count(document: Mapping[str, object], name: str) -> int:
     value = document.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0
