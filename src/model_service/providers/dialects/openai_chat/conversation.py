@@ -103,7 +103,7 @@ class Conversation:
         else:
             self._note_cache(result.cache)
         media = [part for part in result.parts if isinstance(part, Media)]
-        content = self._texts(texts) if texts else ""
+        content = self._texts(texts)
         if result.is_error:
             content = _failed(content)
         elif not texts and media:
@@ -164,6 +164,8 @@ class Conversation:
         return document
 
     def _texts(self, texts: list[Text]) -> str | list[Document]:
+        if not texts:
+            return ""
         if len(texts) == 1 and (texts[0].cache is None or not self._cache_marks):
             self._note_cache(texts[0].cache)
             return texts[0].text
