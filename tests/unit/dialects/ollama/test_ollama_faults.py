@@ -40,6 +40,7 @@ _json = st.recursive(
         (429, "you've reached your weekly usage limit", FaultKind.QUOTA_EXHAUSTED),
         (499, "request canceled", FaultKind.UPSTREAM),
         (500, "model requires more system memory than is available", FaultKind.UPSTREAM),
+        (500, "image input is not supported", FaultKind.UNSUPPORTED),
         (500, "llama-server chat error: context size exceeded", FaultKind.CONTEXT_LENGTH),
         (502, "dial tcp: connection refused", FaultKind.UPSTREAM),
         (503, "server busy, please try again", FaultKind.OVERLOADED),

@@ -38,6 +38,7 @@ PIXEL = (
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = Tool("get_weather", "The weather of a city", SCHEMA)
 CLOCK = Tool("get_time")
+HIDDEN = Reasoning("", mark("anthropic", "sealed"), redacted=True)
 
 
 def refused(request: ChatRequest, **settings: Any) -> Fault:
@@ -212,8 +213,7 @@ def test_thoughts_go_back_as_thoughts() -> None:
 
 
 def test_what_another_provider_hid_stays_away() -> None:
-    hidden = Reasoning("", mark("anthropic", "sealed"), redacted=True)
-    body = written(asking(user("?"), assistant(hidden, "Hm.")))
+    body = written(asking(user("?"), assistant(HIDDEN, "Hm.")))
     assert b"sealed" not in orjson.dumps(body)
 
 
@@ -431,9 +431,13 @@ def test_a_lenient_call_goes_without_what_ollama_lacks_and_says_so() -> None:
         (asking(metadata={"a": "b"}), ["metadata"]),
         (asking(user(Text("x", cache={"type": "ephemeral"}))), ["cache_control"]),
         (asking(tools=[Tool("t", cache={"type": "ephemeral"})]), ["cache_control"]),
-        (asking(tools=[Tool("t", strict=True)]), ["strict"]),
-        (asking(Message(Role.USER, [Text("x")], name="Ann")), ["name"]),
-        (asking(user(Media("image", data=PIXEL, detail="low"))), ["detail"]),
+        (asking(tools=[Tool("t", strict=True)]), ["tools.strict"]),
+        (asking(Message(Role.USER, [Text("x")], name="Ann")), ["messages.name"]),
+        (asking(user(Media("image", data=PIXEL, detail="low"))), ["messages.detail"]),
+        (asking(reasoning=ReasoningRequest(visible=False)), ["reasoning.visible"]),
+        (asking(reasoning=ReasoningRequest(visible=True)), []),
+        (asking(reasoning=ReasoningRequest(detail="concise")), ["reasoning.detail"]),
+        (asking(user("?"), assistant(HIDDEN)), ["messages.reasoning"]),
         (asking(user(Media("image", data=PIXEL, detail="auto"))), []),
         (asking(), []),
     ],

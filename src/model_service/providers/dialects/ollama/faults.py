@@ -26,6 +26,7 @@ _PHRASES: Final = (
     ("context size", FaultKind.CONTEXT_LENGTH),
     ("exceed_context_size", FaultKind.CONTEXT_LENGTH),
     ("does not support", FaultKind.UNSUPPORTED),
+    ("is not supported", FaultKind.UNSUPPORTED),
     ("usage limit", FaultKind.QUOTA_EXHAUSTED),
     ("server busy", FaultKind.OVERLOADED),
 )

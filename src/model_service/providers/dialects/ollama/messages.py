@@ -36,7 +36,7 @@ def write_messages(request: ChatRequest, notes: Notes) -> list[Document]:
         writer.add("system", request.system)
     for message in request.messages:
         if message.name is not None:
-            notes.drop("name")
+            notes.drop("messages.name")
         if message.role is Role.ASSISTANT:
             writer.add_answer(message)
         else:
@@ -99,6 +99,8 @@ class _Writer:
                 # Ollama signs nothing, so a thought is its text; a hidden one has none.
                 if part.text and not part.redacted:
                     thoughts.append(part.text)
+                else:
+                    self._notes.drop("messages.reasoning")
             elif isinstance(part, ToolCall):
                 self._note_cache(part)
                 self._names[part.id] = part.name
@@ -129,7 +131,7 @@ class _Writer:
         if media.data is None:
             self._refuse("Ollama takes images as data alone, and fetches none")
         if media.detail not in (None, "auto"):
-            self._notes.drop("detail")
+            self._notes.drop("messages.detail")
         return media.data or ""
 
     def _note_cache(self, part: Text | Media | ToolCall | ToolResult) -> None:

@@ -96,6 +96,13 @@ def _refuse_unknown(request: ChatRequest, notes: Notes) -> None:
         notes.drop("user")
     if request.metadata:
         notes.drop("metadata")
+    asked = request.reasoning
+    if asked is not None:
+        # Thoughts are shown whole, and whenever there are any.
+        if asked.visible is False:
+            notes.drop("reasoning.visible")
+        if asked.detail not in (None, "auto"):
+            notes.drop("reasoning.detail")
 
 
 def _write_options(options: Document, request: ChatRequest, target: Target) -> None:
@@ -152,7 +159,7 @@ def _tool(tool: Tool, notes: Notes) -> Document:
     if tool.cache is not None:
         notes.drop("cache_control")
     if tool.strict:
-        notes.drop("strict")
+        notes.drop("tools.strict")
     function: Document = {
         "name": tool.name,
         "parameters": tool.schema or {"type": "object", "properties": {}},
