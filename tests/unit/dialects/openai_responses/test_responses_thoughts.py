@@ -57,7 +57,7 @@ def test_a_thought_of_another_provider_comes_back_as_it_was(thought: Reasoning) 
 
 
 def test_a_signature_of_a_call_comes_back_with_its_call() -> None:
-    said = [
+    said: list[Part] = [
         Reasoning("Two.", mark("google", "first")),
         ToolCall("a", "f", "{}", mark("google", "second")),
         ToolCall("b", "g", '{"x":1}'),

@@ -228,7 +228,12 @@ def test_a_call_that_begins_twice_is_two_calls() -> None:
 
 
 def test_thoughts_after_one_another_are_items_of_their_own() -> None:
-    events = [ReasoningDelta("One."), ReasoningEnded(), ReasoningDelta("Two."), ReasoningEnded()]
+    events: list[ChatEvent] = [
+        ReasoningDelta("One."),
+        ReasoningEnded(),
+        ReasoningDelta("Two."),
+        ReasoningEnded(),
+    ]
     output = parsed(written(STARTED, *events, *STOP))[-1]["response"]["output"]
     assert [item["summary"][0]["text"] for item in output] == ["One.", "Two."]
 
@@ -241,7 +246,7 @@ def test_a_hidden_thought_is_an_item_without_a_summary() -> None:
 
 
 def test_a_thought_of_openais_keeps_its_id() -> None:
-    events = [
+    events: list[ChatEvent] = [
         ReasoningDelta("Hm.", id="rs_01"),
         ReasoningEnded(mark("openai_responses", "rs_01:g")),
     ]
@@ -332,7 +337,12 @@ def test_the_failed_response_has_a_code_that_readers_know(kind: FaultKind, code:
 
 
 def test_a_failure_tells_what_was_done_before() -> None:
-    thought = [STARTED, ReasoningDelta("Hm."), ReasoningEnded(), UsageReported(USAGE)]
+    thought: list[ChatEvent] = [
+        STARTED,
+        ReasoningDelta("Hm."),
+        ReasoningEnded(),
+        UsageReported(USAGE),
+    ]
     failed = parsed(failing(*thought, fault=CUT))[-1]["response"]
     assert [item["type"] for item in failed["output"]] == ["reasoning"]
     assert failed["usage"]["total_tokens"] == 15

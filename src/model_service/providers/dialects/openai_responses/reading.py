@@ -214,7 +214,6 @@ class Reading:
                 self._finish_item(item, document, out)
 
     def _finish_item(self, item: Item, document: Document, out: Events) -> None:
-        item.ended = True
         if item.kind == "message":
             self._finish_message(item, document, out)
         elif item.kind == "function_call":
@@ -225,6 +224,7 @@ class Reading:
                 self._argue(item, item.said("arguments", 0).missing(arguments), out)
         elif item.kind == "reasoning":
             self._finish_thought(item, document, out)
+        item.ended = True
 
     def _finish_message(self, item: Item, document: Document, out: Events) -> None:
         for index, part in _parts(document, "content"):

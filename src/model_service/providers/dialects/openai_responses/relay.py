@@ -99,7 +99,7 @@ class ResponseRelay:
             if self._is_over():
                 as_it_came = False
                 break
-        if as_it_came:
+        if as_it_came and passed:
             return whole
         return b"".join([block + b"\n\n" for block in passed])
 
