@@ -72,8 +72,8 @@ WHERE = "messages.0.content.0"
         (
             saying(image("image/bmp", PNG)),
             (
-                f"{WHERE}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', "
-                "'image/gif' or 'image/webp'"
+                f"{WHERE}.image.source.base64.media_type: Input should be 'image/jpeg', "
+                "'image/png', 'image/gif' or 'image/webp'"
             ),
         ),
         (
@@ -184,8 +184,8 @@ UNANSWERED = "`tool_use` ids were found without `tool_result` blocks immediately
         (
             conversation([TEXT], [result()]),
             (
-                "messages.2.content.0: unexpected `tool_use_id` found in `tool_result` blocks: a. Each "
-                "`tool_result` block must have a corresponding `tool_use` block in the previous"
+                "messages.2.content.0: unexpected `tool_use_id` found in `tool_result` blocks: a. "
+                "Each `tool_result` block must have a corresponding `tool_use` block in the"
             ),
         ),
         (
@@ -284,8 +284,8 @@ def parameters(**schema: object) -> dict[str, object]:
         (
             parameters(properties={"a": {"type": "text"}}),
             (
-                "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft "
-                "2020-12"
+                "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema "
+                "draft 2020-12"
             ),
         ),
         (

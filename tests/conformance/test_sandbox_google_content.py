@@ -122,7 +122,7 @@ async def test_the_answer_shows_the_system_instruction_and_images(client: AsyncC
 async def test_an_answer_ends_for_the_reason_the_text_asks_for(
     client: AsyncClient, text: str, reason: str
 ) -> None:
-    config = {"stop_sequences": ["END"], "max_output_tokens": 20}
+    config: dict[str, Any] = {"stop_sequences": ["END"], "max_output_tokens": 20}
     assert candidate(await said(client, text, **config)).finish_reason == reason
     assert candidate((await streamed(client, text, **config))[-1]).finish_reason == reason
 

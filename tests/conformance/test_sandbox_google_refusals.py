@@ -15,6 +15,7 @@ MODEL = "gemini-3.8-flash"
 GOOD: Json = {"contents": [{"parts": [{"text": "Hi"}]}]}
 UNKNOWN = "Invalid JSON payload received. Unknown name"
 GENERATE = "* GenerateContentRequest"
+TYPES = "type.googleapis.com/google.ai.generativelanguage"
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -114,7 +115,7 @@ VALUE = f"{PARAMETERS}.properties[0].value"
             {**GOOD, "toolConfig": {"functionCallingConfig": {"mode": "REQUIRED"}}},
             (
                 "Invalid value at 'tool_config.function_calling_config.mode' "
-                "(type.googleapis.com/google.ai.generativelanguage.v1beta.FunctionCallingConfig.Mode), "
+                f"({TYPES}.v1beta.FunctionCallingConfig.Mode), "
                 '"REQUIRED"'
             ),
             "tool_config.function_calling_config.mode",
@@ -166,8 +167,8 @@ VALUE = f"{PARAMETERS}.properties[0].value"
                 responseSchema={"type": "object", "additionalProperties": False},
             ),
             (
-                f"{UNKNOWN} \"additionalProperties\" at 'generation_config.response_schema': Cannot "
-                "find field."
+                f"{UNKNOWN} \"additionalProperties\" at 'generation_config.response_schema': "
+                "Cannot find field."
             ),
             "generation_config.response_schema",
         ),
@@ -203,8 +204,8 @@ async def test_a_body_it_cannot_read_is_an_invalid_argument(
         (
             part(text="x", functionCall={"name": "f"}),
             (
-                "Invalid value at 'contents[0].parts[0]' (oneof), oneof field 'data' is already set. "
-                "Cannot set 'functionCall'"
+                "Invalid value at 'contents[0].parts[0]' (oneof), oneof field 'data' is already "
+                "set. Cannot set 'functionCall'"
             ),
         ),
         (part(inlineData={"mimeType": "image", "data": "aGk="}), "Unsupported MIME type: image"),
@@ -250,15 +251,15 @@ async def test_a_body_it_cannot_read_is_an_invalid_argument(
             configured(maxOutputTokens=70_000),
             (
                 "Unable to submit request because it has a maxOutputTokens value of 70000 but the "
-                "supported range is from 1 (inclusive) to 65537 (exclusive). Update the value and try "
-                "again."
+                "supported range is from 1 (inclusive) to 65537 (exclusive). Update the value and "
+                "try again."
             ),
         ),
         (
             configured(candidateCount=9),
             (
-                f"{GENERATE}.generation_config.candidate_count: candidate_count must be in the range "
-                "[1, 8].\n"
+                f"{GENERATE}.generation_config.candidate_count: candidate_count must be in the "
+                "range [1, 8].\n"
             ),
         ),
         (configured(candidateCount=2), "Multiple candidates is not enabled for this model"),
@@ -342,8 +343,8 @@ async def test_a_body_it_cannot_read_is_an_invalid_argument(
                 "toolConfig": {"functionCallingConfig": {"allowedFunctionNames": ["f"]}},
             },
             (
-                "allowed_function_names should only be set when the function calling mode is ANY or "
-                "VALIDATED."
+                "allowed_function_names should only be set when the function calling mode is ANY "
+                "or VALIDATED."
             ),
         ),
         (
@@ -361,8 +362,8 @@ async def test_a_body_it_cannot_read_is_an_invalid_argument(
         (
             holding({"type": "string", "format": "uuid"}),
             (
-                f"{GENERATE}.{PARAMETERS}.properties[\"a\"].format: only 'enum' and 'date-time' are "
-                "supported for STRING type\n"
+                f"{GENERATE}.{PARAMETERS}.properties[\"a\"].format: only 'enum' and 'date-time' "
+                "are supported for STRING type\n"
             ),
         ),
         (
@@ -480,9 +481,10 @@ BEFORE = "Please ensure that function call turn comes immediately after a user t
         (
             no_signature,
             (
-                "Function call is missing a thought_signature in functionCall parts. This is required "
-                "for tools to work correctly, and missing thought_signature may lead to degraded "
-                "model performance. Additional data, function call `default_api:f` , position 2. "
+                "Function call is missing a thought_signature in functionCall parts. This is "
+                "required for tools to work correctly, and missing thought_signature may lead to "
+                "degraded model performance. Additional data, function call `default_api:f` , "
+                "position 2. "
             ),
         ),
         (foreign_signature, "Corrupted thought signature."),

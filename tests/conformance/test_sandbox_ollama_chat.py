@@ -59,7 +59,8 @@ async def chat(
     client: ollama.AsyncClient, text: str, model: str = "gemma4", **more: Any
 ) -> ollama.ChatResponse:
     messages = more.pop("messages", [{"role": "user", "content": text}])
-    return await client.chat(model, messages, **more)
+    answer: ollama.ChatResponse = await client.chat(model, messages, **more)
+    return answer
 
 
 async def streamed(
@@ -277,8 +278,8 @@ async def test_what_is_billed_is_kept(stand_in: Ollama, client: ollama.AsyncClie
             {"messages": [{**USER, "images": ["aGk="]}]},
             500,
             (
-                "image input is not supported - hint: if this is unexpected, you may need to provide "
-                "the mmproj"
+                "image input is not supported - hint: if this is unexpected, you may need to "
+                "provide the mmproj"
             ),
         ),
         (
