@@ -121,7 +121,9 @@ async def test_health_metrics_and_documentation(
     ready = await anonymous.get("/api/health/ready")
     assert ready.status_code == 200
     assert set(ready.json()["checks"].values()) == {"ok"}
-    assert ready.json()["checks"].keys() == {"database", "migrations", "keyring", "audit"}
+    assert ready.json()["checks"].keys() == {
+        "database", "migrations", "keyring", "audit", "gateway",
+    }  # fmt: skip
     metrics = (await client.get("/metrics")).text
     assert 'http_route="/api/health"' in metrics
     document = (await client.get("/api/openapi.json")).json()

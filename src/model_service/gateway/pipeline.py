@@ -280,13 +280,14 @@ class Pipeline:
         path = spec.locate(outgoing.path, model.target)
         headers = (
             _CONTENT_TYPE,
-            *spec.headers(record.door, arrival.headers, outgoing.headers),
+            *outgoing.headers,
+            *spec.forwarded(record.door, arrival.headers),
         )
         request = UpstreamRequest(
             endpoint,
             "POST",
             path,
-            body=orjson.dumps(outgoing.body),
+            body=_written(outgoing.body),
             start=_start(model, lease, endpoint, path, headers),
         )
         return await self._parts.transport.send(request, TIMEOUTS, LIMITS)
@@ -434,6 +435,15 @@ def _parsed(data: bytes) -> Document:
     if not isinstance(body, dict):
         raise CallFailed(Fault(FaultKind.INVALID_REQUEST, _WRONG_BODY))
     return body
+
+
+def _written(body: Document) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # It was parsed, so all that can be wrong is how deeply it nests.
+        message = "The body nests more deeply than 254 levels"
+        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, message)) from None
 
 
 def _streams(route: Route, body: Document) -> bool:

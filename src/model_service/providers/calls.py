@@ -101,21 +101,16 @@ class CallSpec:
     locate: Callable[[str, Target], str] = _as_it_is
     forwards: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
-    def headers(self, door: str, sent: Sequence[tuple[bytes, bytes]], own: Headers) -> Headers:
-        """The dialect's own headers, and those that a caller sent and that go on.
-
-        Where both are there the caller's stands: it is the version that its client speaks.
-        """
+    def forwarded(self, door: str, sent: Sequence[tuple[bytes, bytes]]) -> Headers:
+        """Those of a caller's headers that go on."""
         wanted = self.forwards.get(door)
         if not wanted:
-            return own
-        forwarded = tuple(
+            return ()
+        return tuple(
             (name.decode("ascii"), value.decode("latin-1"))
             for name, value in sent
             if name in wanted
         )
-        names = {name for name, _ in forwarded}
-        return (*(header for header in own if header[0] not in names), *forwarded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +143,9 @@ CALLS: Final[Mapping[Provider, CallSpec]] = {
         chat=AnthropicUpstream(),
         faults=AnthropicFaults(),
         passthroughs={"anthropic": AnthropicPassthrough()},
-        forwards={"anthropic": frozenset({b"anthropic-beta", b"anthropic-version"})},
+        # Not its version: what 2026-10-21 has beyond 2023-06-01 is what it refuses, and the
+        # newest client asks for it at every call.
+        forwards={"anthropic": frozenset({b"anthropic-beta"})},
         counts=AnthropicCount(),
         counts_unchanged={"anthropic": AnthropicCountPassthrough()},
     ),
