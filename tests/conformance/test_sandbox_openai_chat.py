@@ -17,7 +17,7 @@ from model_service.sandbox.openai import OpenAI
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 PDF = "data:application/pdf;base64,JVBERi0xLjQ="
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -28,7 +28,7 @@ WEATHER: dict[str, Any] = {
         },
     },
 }
-CLOCK: dict[str, Any] = {"type": "function", "function": {"name": "clock"}}
+CLOCK: Any = {"type": "function", "function": {"name": "clock"}}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")

@@ -11,8 +11,8 @@ import pytest_asyncio
 from model_service.sandbox import serve
 from model_service.sandbox.openai import OpenAI
 
-HI: dict[str, Any] = {"role": "user", "content": "Hi"}
-PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+HI: Any = {"role": "user", "content": "Hi"}
+PARAMETERS: Any = {"type": "object", "properties": {}}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -336,7 +336,7 @@ async def test_schemas_of_functions_are_checked(
     assert f"Invalid schema for function 'f': {message}" in error.message
 
 
-CLOSED: dict[str, Any] = {"type": "object", "additionalProperties": False}
+CLOSED: Any = {"type": "object", "additionalProperties": False}
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ async def test_a_schema_that_is_not_strict_may_be_open(client: openai.AsyncOpenA
     answer = await client.chat.completions.create(
         model="gpt-4.1",
         messages=[HI],
-        response_format=schema(inner, strict=False),  # type: ignore[list-item]
+        response_format=schema(inner, strict=False),
     )
     assert answer.choices[0].message.content == '{"a":"a 1"}'
 

@@ -13,13 +13,13 @@ from model_service.sandbox import serve
 from model_service.sandbox.openai import OpenAI
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "name": "weather",
     "strict": False,
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
 }
-CLOCK: dict[str, Any] = {"type": "function", "name": "clock"}
+CLOCK: Any = {"type": "function", "name": "clock"}
 SEALED: Any = ["reasoning.encrypted_content"]
 
 
@@ -72,7 +72,7 @@ async def test_a_response_tells_what_was_asked(client: openai.AsyncOpenAI) -> No
         top_p=0.9,
         max_output_tokens=50,
         metadata={"a": "b"},
-        tools=[WEATHER],  # type: ignore[list-item]
+        tools=[WEATHER],
         parallel_tool_calls=False,
         user="ann",
     )
@@ -148,7 +148,7 @@ async def test_a_function_is_called_and_its_result_heard(client: openai.AsyncOpe
     assert call.id is not None
     assert call.id.startswith("fc_")
     assert call.call_id.startswith("call_")
-    result = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
     answer = await client.responses.create(input=[question, call, result], **asked)
     assert answer.output_text == "You said: weather in Oslo\nTurns: 3\nResults: rain"
 
@@ -219,7 +219,7 @@ async def test_a_sealed_thought_can_be_sent_back(client: openai.AsyncOpenAI) -> 
     assert thought.type == "reasoning"
     assert thought.encrypted_content is not None
     assert call.type == "function_call"
-    result = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
     answer = await client.responses.create(input=[question, thought, call, result], **asked)
     assert answer.output_text.endswith("Results: rain")
 

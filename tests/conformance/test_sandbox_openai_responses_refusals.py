@@ -10,20 +10,20 @@ import pytest_asyncio
 from model_service.sandbox import serve
 from model_service.sandbox.openai import OpenAI
 
-FUNCTION: dict[str, Any] = {
+FUNCTION: Any = {
     "type": "function",
     "name": "f",
     "parameters": {"type": "object", "properties": {}},
 }
-CALL: dict[str, Any] = {
+CALL: Any = {
     "type": "function_call",
     "call_id": "call_1",
     "name": "f",
     "arguments": "{}",
 }
-RESULT: dict[str, Any] = {"type": "function_call_output", "call_id": "call_1", "output": "done"}
+RESULT: Any = {"type": "function_call_output", "call_id": "call_1", "output": "done"}
 MISSING = "missing_required_parameter"
-HI: dict[str, Any] = {"role": "user", "content": "Hi"}
+HI: Any = {"role": "user", "content": "Hi"}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")

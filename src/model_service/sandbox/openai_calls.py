@@ -149,9 +149,7 @@ class OpenAICalls(KeyedStandIn):
 
     async def _answered(self, request: Request, input_field: str, answer: Answering) -> Response:
         try:
-            body = orjson.loads(await request.body())
-            if not isinstance(body, dict):
-                raise Refused(_NOT_JSON)
+            body = _parsed(await request.body())
             name = self.named(request, body)
             fault = self.fault_of(name)
             found = self.found(name)
@@ -161,8 +159,6 @@ class OpenAICalls(KeyedStandIn):
             if fault is not None and fault.comes_first:
                 return self.instead(fault, lambda due: self.fault_error(due, call))
             response = answer(call)
-        except orjson.JSONDecodeError:
-            return self.refusal(Refused(_NOT_JSON))
         except Refused as refused:
             return self.refusal(refused)
         return response
@@ -272,6 +268,20 @@ class OpenAICalls(KeyedStandIn):
         headers = {**self._reply({}).headers, **faults.limits()}
         del headers["content-length"]
         return headers
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """The object in a body. Raises Refused when there is none, or one too deep to be answered."""
+    try:
+        body = orjson.loads(content)
+        # Answers repeat parts of the body some levels deeper than they are in it, and orjson
+        # writes no more than 254 levels.
+        orjson.dumps([[[[[[[[body]]]]]]]])
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        raise Refused(_NOT_JSON) from None
+    if not isinstance(body, dict):
+        raise Refused(_NOT_JSON)
+    return body
 
 
 def body_of(refused: Refused) -> dict[str, str | None]:

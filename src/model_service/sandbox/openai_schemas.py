@@ -88,7 +88,7 @@ def _check(schema: object, context: Context, *, strict: bool) -> None:
         )
     kinds = schema.get("type")
     for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if kind is not None and kind not in _TYPES:
+        if kind is not None and not (isinstance(kind, str) and kind in _TYPES):
             raise _Invalid(f"{kind!r} is not valid under any of the given schemas.")
         if kind == "array" and "items" not in schema and "prefixItems" not in schema:
             raise _Invalid(f"In context={_shown(context)}, array schema missing items.")
