@@ -235,6 +235,7 @@ def _deep(levels: int) -> dict[str, Any]:
         ({"instructions": 5}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"max_output_tokens": "9"}, "max_output_tokens"),
+        ({"max_output_tokens": 1e30}, "max_output_tokens"),
         ({"temperature": 2.1}, "temperature"),
         ({"top_p": -1}, "top_p"),
         ({"top_logprobs": 21}, "top_logprobs"),

@@ -386,6 +386,17 @@ def test_the_form_of_the_answer_is_sent(output: OutputFormat, sent: Any) -> None
     assert asked(output=output)["text"] == {"format": sent}
 
 
+def test_json_without_a_schema_is_spoken_of_in_the_input() -> None:
+    sent = body(question("Who?", output=OutputFormat()))["input"]
+    assert [item["role"] for item in sent] == ["developer", "user"]
+    assert "JSON" in sent[0]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("output", [OutputFormat(SCHEMA), OutputFormat(), None])
+def test_what_speaks_of_json_needs_no_reminder(output: OutputFormat | None) -> None:
+    assert len(body(question("Who? As Json, please", output=output))["input"]) == 1
+
+
 def test_how_much_to_say_is_sent() -> None:
     assert asked(verbosity="low")["text"] == {"verbosity": "low"}
 

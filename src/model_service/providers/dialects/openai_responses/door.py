@@ -48,6 +48,9 @@ _INCLUDABLE: Final = frozenset(
         "code_interpreter_call.outputs",
     )
 )
+# What is more is no number that JSON could be sure to carry on.
+_MOST_TOKENS: Final = 2**53
+
 _TIERS: Final = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 _SUMMARIES: Final = ("auto", "concise", "detailed")
 _VERBOSITIES: Final = ("low", "medium", "high")
@@ -104,7 +107,7 @@ class ResponsesDoor:
             messages,
             system,
             stream=stream,
-            max_tokens=fields.integer("max_output_tokens", 1),
+            max_tokens=fields.integer("max_output_tokens", 1, _MOST_TOKENS),
             temperature=fields.number("temperature", 0, 2),
             top_p=fields.number("top_p", 0, 1),
             logprobs=logprobs,

@@ -11,8 +11,10 @@ from model_service.providers.chat import (
     ChatRequest,
     Choice,
     Effort,
+    Message,
     OutputFormat,
     ReasoningRequest,
+    Text,
     Tool,
     ToolChoice,
 )
@@ -35,6 +37,13 @@ _LEAST_TOKENS: Final = 16
 
 _TIERS: Final = frozenset(("auto", "default", "flex", "scale", "priority", "fast", "ultrafast"))
 _VERBOSITIES: Final = frozenset(("low", "medium", "high"))
+
+# The API refuses JSON without a schema when the input does not speak of it; others do not.
+_JSON_REMINDER: Final = {
+    "type": "message",
+    "role": "developer",
+    "content": [{"type": "input_text", "text": "Answer with a JSON object."}],
+}
 
 # Where somebody else's words mean what the API does without being asked.
 _USUAL_TIERS: Final = frozenset((None, "auto", "standard", "standard_only"))
@@ -94,6 +103,9 @@ def prompt(request: ChatRequest, target: Target, notes: Notes) -> Document:
         "model": target.upstream_model,
         "input": write_items(request.messages, notes),
     }
+    output = request.output
+    if output is not None and output.schema is None and not _speaks_of_json(request.messages):
+        body["input"].insert(0, _JSON_REMINDER)
     if request.system:
         if any(text.cache is not None for text in request.system):
             notes.drop("cache_control")
@@ -105,7 +117,7 @@ def prompt(request: ChatRequest, target: Target, notes: Notes) -> Document:
     choice = request.tool_choice
     if choice is not None and (request.tools or choice.kind in (Choice.REQUIRED, Choice.NAMED)):
         body["tool_choice"] = _tool_choice(choice)
-    text = _text(request.output, request.verbosity, notes)
+    text = _text(output, request.verbosity, notes)
     if text:
         body["text"] = text
     if request.reasoning is not None:
@@ -186,6 +198,14 @@ def _write_annotations(body: Document, request: ChatRequest, notes: Notes) -> No
             body["service_tier"] = tier
         else:
             notes.refuse("service_tier", "the Responses API has no such tier")
+
+
+def _speaks_of_json(messages: list[Message]) -> bool:
+    return any(
+        isinstance(part, Text) and "json" in part.text.lower()
+        for message in messages
+        for part in message.parts
+    )
 
 
 def _tool(tool: Tool, notes: Notes) -> Document:
