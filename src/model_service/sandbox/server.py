@@ -21,6 +21,7 @@ from model_service.sandbox.anthropic import Anthropic
 from model_service.sandbox.azure import Azure
 from model_service.sandbox.azure_admin import AzureAdmin
 from model_service.sandbox.delivery import CONNECTION
+from model_service.sandbox.faults import PREFIX, Fault
 from model_service.sandbox.google import Google
 from model_service.sandbox.keys import SHARED_PREFIX, Behaviour
 from model_service.sandbox.ollama import Ollama
@@ -144,6 +145,8 @@ def announcement(sandbox: Sandbox) -> Iterator[str]:
         yield f"#   {stand_in.provider:<9} {stand_in.sample_key()}"
     words = ", ".join(behaviour.value for behaviour in Behaviour)
     yield f"# Keys that make them misbehave: {SHARED_PREFIX}<word>-..., where <word> is {words}"
+    words = ", ".join(fault.value for fault in Fault)
+    yield f"# Models that misbehave: {PREFIX}<word>, or {PREFIX}<word>-once; <word> is {words}"
 
 
 class _Connection(HttpToolsProtocol):
