@@ -1,8 +1,9 @@
 """The way back of a stream that passes through: the provider's own bytes, but for the named edits.
 
 This is the busiest loop of the gateway. Every event is parsed, to see that it is sound and what it
-says of usage and ends; but what goes out is, wherever it can be, the buffer of whole events as it
-came, with the model's name replaced in all of it at once. That is safe: within a JSON string a
+says of usage and ends, unless it differs from a parsed one in nothing but plain text (`repeats`);
+but what goes out is, wherever it can be, the buffer of whole events as it came, with the model's
+name replaced in all of it at once. That is safe: within a JSON string a
 quotation mark is escaped, so `"model":"..."` is never part of a text. Where the number of what
 would be replaced is not that of the events, they are written again one by one.
 """
@@ -17,13 +18,17 @@ from model_service.providers.dialects.openai_chat.reader import reported_usage
 from model_service.providers.dialects.openai_chat.usage import read_usage
 from model_service.providers.faults import CallFailed, Fault, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
+from model_service.providers.repeats import Repeats
 from model_service.providers.sse import EventParser, data_event, named_event, parse_block
 
 _FAULTS: Final = OpenAIFaults()
 _DONE: Final = b"[DONE]"
 _CHUNK: Final = "chat.completion.chunk"
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
-_NO_USAGE: Final = (b',"usage":null', b', "usage": null')
+#: In place of what an event holds that was known by its form.
+_REPEATED: Final[Document] = {}
+#: A usage of null, after another field and by itself, in either way to write it.
+_NO_USAGE: Final = ((b',"usage":null', b'"usage":null'), (b', "usage": null', b'"usage": null'))
 
 
 class _Buffer:
@@ -32,7 +37,8 @@ class _Buffer:
     __slots__ = ("as_it_is", "empty_usages", "kept", "models")
 
     def __init__(self) -> None:
-        # The events that go on, with their names and what they hold; comments hold nothing.
+        # The events that go on, with their names and what they hold: comments hold nothing, and
+        # what repeated a known form was not parsed.
         self.kept: list[tuple[bytes, bytes, Document | None]] = []
         # Whether all of them do, so that no event has to be taken out.
         self.as_it_is = True
@@ -55,6 +61,8 @@ class ChatRelay:
         "_malformed",
         "_model",
         "_parser",
+        "_repeated",
+        "_repeats",
         "_seen",
         "_wants_usage",
         "complete",
@@ -79,6 +87,10 @@ class ChatRelay:
         self._seen = False
         self._malformed = False
         self._parser = EventParser()
+        # The form of events that bring text; the model that they name, and whether they have a
+        # usage of null to be stripped.
+        self._repeats = Repeats()
+        self._repeated: tuple[str | None, bool] = (None, False)
 
     def feed(self, data: bytes) -> bytes:
         """Take what the provider sent; gives whole events for the caller."""
@@ -97,7 +109,7 @@ class ChatRelay:
             return b""
         rest = self._parser.has_rest
         # Some end their streams without the last blank line.
-        out = self._pass(self._parser.whole(b"\n\n"))
+        out = self._pass(self._parser.whole(b"\n\n")) if rest else b""
         if self._is_over():
             return out
         if len(self._ended) >= self._choices:
@@ -134,6 +146,14 @@ class ChatRelay:
 
     def _take(self, block: bytes, buffer: _Buffer) -> bool:
         """Look at an event; False for the closing mark. Raises CallFailed for an error."""
+        if self._repeats.fits(block):
+            self._malformed = False
+            model, has_empty_usage = self._repeated
+            buffer.kept.append((block, b"", _REPEATED))
+            if model is not None:
+                buffer.models[model] = buffer.models.get(model, 0) + 1
+            buffer.empty_usages += has_empty_usage
+            return True
         name = b""
         if block.startswith(b"data: ") and b"\n" not in block:
             payload = block[6:]
@@ -170,6 +190,8 @@ class ChatRelay:
             for choice in choices:
                 if type(choice) is dict and (choice.get("finish_reason") or "error" in choice):
                     self._end_choice(choice)
+                elif len(choices) == 1 and not name:
+                    self._learn_form(block, document, choice)
         if ("usage" not in document and "x_groq" not in document) or self._take_usage(
             document, choices, buffer
         ):
@@ -178,6 +200,20 @@ class ChatRelay:
             if type(model) is str and model != self._model:
                 buffer.models[model] = buffer.models.get(model, 0) + 1
         return True
+
+    def _learn_form(self, block: bytes, document: Document, choice: object) -> None:
+        """Know events again that bring nothing but text, as this one does."""
+        delta = choice.get("delta") if type(choice) is dict else None
+        text = delta.get("content") if type(delta) is dict else None
+        if type(text) is not str or document.get("usage") is not None or "x_groq" in document:
+            return
+        model = document.get("model")
+        is_other = type(model) is str and model != self._model
+        self._repeats.learn(block, text)
+        self._repeated = (
+            model if is_other else None,
+            "usage" in document and not self._wants_usage,
+        )
 
     def _take_other(self, block: bytes, buffer: _Buffer) -> None:
         """Comments keep the caller's connection alive as well; what else has no data means nothing.
@@ -215,11 +251,11 @@ class ChatRelay:
 
     def _take_usage(self, document: Document, choices: object, buffer: _Buffer) -> bool:
         """Note the usage; False when the event is there for nothing but what nobody asked for."""
-        usage = document.get("usage")
-        if usage is None and "x_groq" not in document:
-            if not self._wants_usage:
+        if document.get("usage") is None:
+            if not self._wants_usage and "usage" in document:
                 buffer.empty_usages += 1
-            return True
+            if "x_groq" not in document:
+                return True
         usage = reported_usage(document)
         if usage is not None:
             self.usage = read_usage(usage)
@@ -238,8 +274,8 @@ class ChatRelay:
                 return None
             whole = whole.replace(*edit)
         if buffer.empty_usages:
-            for fragment in _NO_USAGE:
-                if whole.count(fragment) == buffer.empty_usages:
+            for fragment, bare in _NO_USAGE:
+                if whole.count(fragment) == whole.count(bare) == buffer.empty_usages:
                     return whole.replace(fragment, b"")
             return None
         return whole
@@ -261,6 +297,8 @@ class ChatRelay:
             if document is None:
                 out.append(block + b"\n\n")
                 continue
+            if document is _REPEATED:
+                document = orjson.loads(block[6:])
             if isinstance(document.get("model"), str):
                 document["model"] = self._model
             if not self._wants_usage and document.get("usage", block) is None:
