@@ -24,18 +24,19 @@ class Repeats:
         self._end = b""
         self._least = 0
 
-    def learn(self, block: bytes, text: str) -> None:
+    def learn(self, block: bytes, text: str) -> bool:
         """Take the form of an event that was found sound, and brings that text.
 
-        An event in which the text could be meant in several places teaches nothing.
+        An event in which the text could be meant in several places teaches nothing: then False.
         """
         written = orjson.dumps(text)
         if len(text) == 0 or block.count(written) != 1:
-            return
+            return False
         place = block.index(written)
         self._beginning = block[: place + 1]
         self._end = block[place + len(written) - 1 :]
         self._least = len(self._beginning) + len(self._end)
+        return True
 
     def fits(self, block: bytes) -> bool:
         """Whether the event is of that form, and so as sound and as harmless as the first."""

@@ -165,6 +165,70 @@ def test_the_last_usage_counts() -> None:
     assert made.usage == Usage(input=1, output=1)
 
 
+# --- events that are known by their form
+
+
+def texts(stream: bytes) -> list[str]:
+    return [event["choices"][0]["delta"].get("content", "") for event in events_in(stream)]
+
+
+def test_events_that_bring_nothing_but_text_are_edited_as_all_others() -> None:
+    stream = sse(
+        *(chunk({"content": text}, usage=None) for text in ("one", "two", "three")),
+        chunk(finish="stop", usage=None),
+    )
+    for usage in (True, False):
+        out = whole(stream, usage=usage)
+        assert {event["model"] for event in events_in(out)} == {"my-model"}
+        assert (b"usage" in out) is usage
+        assert texts(out) == ["one", "two", "three", ""]
+
+
+def test_an_event_of_a_known_form_is_written_anew_where_it_has_to_be() -> None:
+    # The second names its model in two places, so that nothing can be replaced in all of them.
+    stream = sse(
+        chunk({"content": "one"}),
+        chunk({"content": "two"}),
+        chunk({"content": "three"}, trace={"model": CHUNK["model"]}),
+        chunk(finish="stop"),
+    )
+    out = whole(stream)
+    assert texts(out) == ["one", "two", "three", ""]
+    assert {event["model"] for event in events_in(out)} == {"my-model"}
+
+
+@pytest.mark.parametrize("start", [b"data:", b"data:  ", b"id: 7\ndata: "])
+def test_events_that_begin_in_other_ways_pass(start: bytes) -> None:
+    events = [chunk({"content": text}) for text in ("one", "two", "three")]
+    stream = b"".join(start + orjson.dumps(event) + b"\n\n" for event in events)
+    made = relay()
+    assert made.feed(stream).count(b"my-model") == 3
+    # A malformed event among them has them written one by one.
+    made = relay()
+    out = made.feed(stream + b"data: {\n\n" + sse(chunk(finish="stop")))
+    assert texts(out) == ["one", "two", "three", ""]
+    assert made.complete
+
+
+def test_an_event_that_differs_in_more_than_its_text_is_looked_at() -> None:
+    stream = sse(
+        chunk({"content": "one"}),
+        chunk({"content": "two"}, finish="length"),
+        chunk({"content": "three"}, usage=USAGE),
+    )
+    made = relay()
+    passed(made, stream)
+    assert made.finish is FinishReason.LENGTH
+    assert made.usage == USED
+
+
+def test_a_text_with_an_escape_is_looked_at() -> None:
+    bad = b'data: {"choices":[{"delta":{"content":"x\\q"}}]}\n\n'
+    good = b'data: {"choices":[{"delta":{"content":"xy"}}]}\n\n'
+    made = relay()
+    assert made.feed(good + good + bad + good) == good * 3
+
+
 # --- however it is cut
 
 

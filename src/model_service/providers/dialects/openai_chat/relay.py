@@ -22,6 +22,7 @@ from model_service.providers.repeats import Repeats
 from model_service.providers.sse import EventParser, data_event, named_event, parse_block
 
 _FAULTS: Final = OpenAIFaults()
+_DATA: Final = b"data: "
 _DONE: Final = b"[DONE]"
 _CHUNK: Final = "chat.completion.chunk"
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
@@ -155,8 +156,9 @@ class ChatRelay:
             buffer.empty_usages += has_empty_usage
             return True
         name = b""
-        if block.startswith(b"data: ") and b"\n" not in block:
-            payload = block[6:]
+        is_plain = block.startswith(_DATA) and b"\n" not in block
+        if is_plain:
+            payload = block[len(_DATA) :]
         else:
             event = parse_block(block)
             if event is None:
@@ -190,7 +192,7 @@ class ChatRelay:
             for choice in choices:
                 if type(choice) is dict and (choice.get("finish_reason") or "error" in choice):
                     self._end_choice(choice)
-                elif len(choices) == 1 and not name:
+                elif len(choices) == 1 and is_plain:
                     self._learn_form(block, document, choice)
         if ("usage" not in document and "x_groq" not in document) or self._take_usage(
             document, choices, buffer
@@ -209,11 +211,11 @@ class ChatRelay:
             return
         model = document.get("model")
         is_other = type(model) is str and model != self._model
-        self._repeats.learn(block, text)
-        self._repeated = (
-            model if is_other else None,
-            "usage" in document and not self._wants_usage,
-        )
+        if self._repeats.learn(block, text):
+            self._repeated = (
+                model if is_other else None,
+                "usage" in document and not self._wants_usage,
+            )
 
     def _take_other(self, block: bytes, buffer: _Buffer) -> None:
         """Comments keep the caller's connection alive as well; what else has no data means nothing.
@@ -298,7 +300,7 @@ class ChatRelay:
                 out.append(block + b"\n\n")
                 continue
             if document is _REPEATED:
-                document = orjson.loads(block[6:])
+                document = orjson.loads(block[len(_DATA) :])
             if isinstance(document.get("model"), str):
                 document["model"] = self._model
             if not self._wants_usage and document.get("usage", block) is None:
