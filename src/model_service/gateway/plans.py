@@ -5,7 +5,8 @@ from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.providers.calls import CACHING_VENDOR, CALLS, DOORS, CallSpec
 from model_service.providers.faults import CallFailed, Fault, FaultKind
-from model_service.providers.translation import ChatUpstream, Document
+from model_service.providers.openai_models import calls_tools_by_responses
+from model_service.providers.translation import ChatUpstream, Document, Passthrough, Target
 
 #: What `providerSettings.api` says to have a model called by OpenAI's Responses API.
 RESPONSES = "responses"
@@ -34,8 +35,8 @@ def _chat(
     route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool
 ) -> Conversion:
     target = model.target
-    by_responses = target.settings.get("api") == RESPONSES and spec.responses is not None
     passthrough = spec.passthroughs.get(route.door)
+    by_responses = spec.responses is not None and _wants_responses(target, body, passthrough)
     if by_responses and route.door != "openai_responses":
         passthrough = None
     if passthrough is not None and (model.supports_streaming or not stream):
@@ -55,6 +56,18 @@ def _chat(
         streams=model.supports_streaming,
         bare=route.bare,
     )
+
+
+def _wants_responses(target: Target, body: Document, passthrough: Passthrough | None) -> bool:
+    """Whether the model is to be called by OpenAI's Responses API.
+
+    Where the settings do not say, a caller of chat completions gets what it asked for, and
+    others the API that the model calls functions by.
+    """
+    api = target.settings.get("api")
+    if api is None and passthrough is None:
+        return bool(body.get("tools")) and calls_tools_by_responses(target.upstream_model)
+    return api == RESPONSES
 
 
 def _count(route: Route, model: SnapshotModel, spec: CallSpec, body: Document) -> Conversion:

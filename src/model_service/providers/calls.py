@@ -78,6 +78,8 @@ def azure_path(path: str, target: Target) -> str:
     version = target.settings.get(API_VERSION)
     if not isinstance(version, str) or not version:
         return f"/openai/v1{path}"
+    if path.startswith("/responses"):  # where the model is named in the body
+        return f"/openai{path}?api-version={quote(version, safe='')}"
     deployment = quote(target.upstream_model, safe="")
     return f"/openai/deployments/{deployment}{path}?api-version={quote(version, safe='')}"
 

@@ -22,9 +22,10 @@ def sent(
     stream: bool = False,
     provider: Provider = Provider.OPENAI,
     temperature: float | None = None,
+    upstream_model: str = "gpt-4.1",
     passthrough: ChatPassthrough = PASS,
 ) -> dict[str, Any]:
-    to = target(provider, default_temperature=temperature)
+    to = target(provider, default_temperature=temperature, upstream_model=upstream_model)
     return passthrough.request(
         {"model": "my-model", "messages": HI, **body}, to, stream=stream
     ).body
@@ -57,7 +58,7 @@ def test_unknown_fields_go_on() -> None:
         "tomorrow": {"deep": [1]},
         "messages": [{"role": "user", "content": [{"type": "hologram", "x": 1}], "mood": 1}],
     }
-    assert sent(dict(body)) == {"model": "gpt-6-astra-2026-08-01", **body}
+    assert sent(dict(body)) == {"model": "gpt-4.1", **body}
 
 
 def test_the_usage_of_a_stream_is_asked_for() -> None:
@@ -105,6 +106,16 @@ def test_the_registered_temperature_holds_where_it_may(
     body: dict[str, Any], temperature: float | None
 ) -> None:
     assert sent(body, temperature=0.3).get("temperature") == temperature
+
+
+@pytest.mark.parametrize(
+    ("body", "temperature"),
+    [({}, None), ({"reasoning_effort": "none"}, 0.3), ({"temperature": 0}, 0)],
+)
+def test_a_model_that_thinks_unasked_gets_no_registered_temperature(
+    body: dict[str, Any], temperature: float | None
+) -> None:
+    assert sent(body, temperature=0.3, upstream_model="gpt-5.5").get("temperature") == temperature
 
 
 # --- what this service wrote into the history for others

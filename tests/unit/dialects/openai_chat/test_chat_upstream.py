@@ -110,8 +110,10 @@ def test_log_probabilities_are_asked_for_together() -> None:
 
 
 def test_the_registered_temperature_holds_where_the_caller_is_silent() -> None:
-    warm = target(default_temperature=0.3)
+    warm = target(default_temperature=0.3, upstream_model="gpt-4.1")
+    thinker = target(default_temperature=0.3, upstream_model="gpt-5.5")
     assert body(to=warm)["temperature"] == 0.3
+    assert "temperature" not in body(to=thinker)
     assert body(to=warm, temperature=1.0)["temperature"] == 1.0
 
 

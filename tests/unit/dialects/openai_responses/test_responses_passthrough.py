@@ -87,8 +87,10 @@ def test_unknown_fields_pass() -> None:
 
 @pytest.mark.parametrize("silent", [{}, {"temperature": None, "max_output_tokens": None}])
 def test_registered_defaults_apply_where_the_caller_is_silent(silent: Json) -> None:
-    body = sent({"input": "Hi", **silent}, default_temperature=0.3)
+    plain = {"default_temperature": 0.3, "upstream_model": "gpt-4.1"}
+    body = sent({"input": "Hi", **silent}, **plain)
     assert (body["temperature"], body["max_output_tokens"]) == (0.3, 4096)
+    assert sent({"input": "Hi", **silent}, default_temperature=0.3).get("temperature") is None
 
 
 def test_the_callers_own_values_stay() -> None:
@@ -106,7 +108,8 @@ def test_the_callers_own_values_stay() -> None:
     ],
 )
 def test_beside_thinking_there_is_no_default_temperature(reasoning: Any, applies: bool) -> None:
-    body = sent({"input": "Hi", "reasoning": reasoning}, default_temperature=0.3)
+    asked = {"input": "Hi", "reasoning": reasoning}
+    body = sent(asked, default_temperature=0.3, upstream_model="gpt-5.4")
     assert ("temperature" in body) is applies
 
 

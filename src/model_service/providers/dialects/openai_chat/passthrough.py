@@ -48,7 +48,7 @@ class ChatPassthrough:
         if (
             target.default_temperature is not None
             and body.get("temperature") is None
-            and not thinks(body.get("reasoning_effort"))
+            and not thinks(body.get("reasoning_effort"), target.upstream_model)
             and not any(body.get(name) for name in _THINKING)
         ):
             body["temperature"] = target.default_temperature

@@ -20,6 +20,7 @@ from model_service.providers.chat import (
 from model_service.providers.dialects.openai_chat.conversation import Conversation
 from model_service.providers.dialects.openai_chat.reader import ChatReader, read_answer
 from model_service.providers.dialects.openai_chat.thoughts import ORIGIN
+from model_service.providers.openai_models import thinks_unasked
 from model_service.providers.translation import Notes, Outgoing, Target
 
 #: Below the provider's base URL.
@@ -127,14 +128,14 @@ class ChatUpstream:
         return document
 
 
-def thinks(effort: object) -> bool:
-    """Whether an effort is asked for that OpenAI's models take no temperature with."""
-    return effort is not None and effort != Effort.NONE
+def thinks(effort: object, model: str) -> bool:
+    """Whether the model, with that effort asked for, thinks, and so takes no temperature."""
+    return thinks_unasked(model) if effort is None else effort != Effort.NONE
 
 
 def _write_sampling(body: Document, request: ChatRequest, target: Target) -> None:
     temperature = request.temperature
-    if temperature is None and not _is_thinking(request.reasoning):
+    if temperature is None and not _is_thinking(request.reasoning, target.upstream_model):
         temperature = target.default_temperature
     for name, value in (
         ("temperature", temperature),
@@ -152,10 +153,12 @@ def _write_sampling(body: Document, request: ChatRequest, target: Target) -> Non
             body[name] = value
 
 
-def _is_thinking(asked: ReasoningRequest | None) -> bool:
-    if asked is None:
-        return False
-    return thinks(asked.effort) or bool(asked.budget) or asked.adaptive
+def _is_thinking(asked: ReasoningRequest | None, model: str) -> bool:
+    if asked is not None and asked.budget is not None:
+        return asked.budget > 0
+    return thinks(None if asked is None else asked.effort, model) or (
+        asked is not None and asked.adaptive
+    )
 
 
 def _tool_choice(choice: ToolChoice, *, vendor: bool) -> str | Document:

@@ -13,6 +13,7 @@ from model_service.providers.dialects.openai_responses.upstream import PATH
 from model_service.providers.dialects.openai_responses.usage import read_usage
 from model_service.providers.faults import CallFailed, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
+from model_service.providers.openai_models import thinks_unasked
 from model_service.providers.translation import Document, Outgoing, StreamRelay, Target
 
 
@@ -30,7 +31,11 @@ class ResponsesPassthrough:
         if body.get("max_output_tokens") is None:
             body["max_output_tokens"] = target.max_tokens
         temperature = target.default_temperature
-        if temperature is not None and body.get("temperature") is None and not _thinks(body):
+        if (
+            temperature is not None
+            and body.get("temperature") is None
+            and not _thinks(body, target.upstream_model)
+        ):
             body["temperature"] = temperature
         items = body.get("input")
         if isinstance(items, list) and any(map(is_foreign, items)):
@@ -64,11 +69,11 @@ class ResponsesPassthrough:
         return ResponseRelay(self._faults, model)
 
 
-def _thinks(body: Document) -> bool:
-    """Whether thinking is asked for: beside it, a temperature would be refused."""
+def _thinks(body: Document, model: str) -> bool:
+    """Whether the model will think: beside that, a temperature would be refused."""
     reasoning = body.get("reasoning")
     effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    return effort not in (None, "none")
+    return thinks_unasked(model) if effort is None else effort != "none"
 
 
 def _error_of(response: Document) -> Document:

@@ -22,6 +22,7 @@ from model_service.providers.dialects.openai_responses.items import write_items
 from model_service.providers.dialects.openai_responses.reader import ResponseReader, read_response
 from model_service.providers.dialects.openai_responses.thoughts import NATIVE
 from model_service.providers.openai_faults import OpenAIFaults
+from model_service.providers.openai_models import can_think, thinks_unasked
 from model_service.providers.translation import Document, FaultReader, Notes, Outgoing, Target
 
 #: The path below the provider's base URL.
@@ -133,18 +134,18 @@ def may_reason(request: ChatRequest, model: str) -> bool:
     Newer models give them without being asked. A deployment's name may say nothing about its
     model; then it is asked only for a caller who wants thinking.
     """
-    if _wants_thoughts(request):
-        return True
-    base = model.removeprefix("ft:").rpartition("/")[2]
-    if base[:1] == "o":
-        return base[1:2].isdigit()
-    # gpt-5 was the first of its line that thinks; its chat models do not.
-    return base.startswith("gpt-") and "5" <= base[4:5] <= "9" and "-chat" not in base
+    return _wants_thoughts(request) or can_think(model)
 
 
 def _wants_thoughts(request: ChatRequest) -> bool:
     asked = request.reasoning
     return asked is not None and asked.effort is not Effort.NONE and asked.budget != 0
+
+
+def _thinks(request: ChatRequest, model: str) -> bool:
+    if request.reasoning is None:
+        return thinks_unasked(model)
+    return _wants_thoughts(request)
 
 
 def _refuse_unknown(request: ChatRequest, notes: Notes) -> None:
@@ -177,7 +178,7 @@ def _max_tokens(request: ChatRequest, target: Target, notes: Notes) -> int:
 def _write_sampling(body: Document, request: ChatRequest, target: Target) -> None:
     if request.temperature is not None:
         body["temperature"] = request.temperature
-    elif target.default_temperature is not None and not _wants_thoughts(request):
+    elif target.default_temperature is not None and not _thinks(request, target.upstream_model):
         body["temperature"] = target.default_temperature  # beside thinking it is refused
     if request.top_p is not None:
         body["top_p"] = request.top_p
