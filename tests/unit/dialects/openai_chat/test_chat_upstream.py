@@ -130,8 +130,18 @@ def test_the_registered_temperature_holds_where_the_caller_is_silent() -> None:
 def test_the_registered_temperature_stays_away_from_thinking(
     asks: ReasoningRequest, has_temperature: bool
 ) -> None:
-    written = body(to=target(default_temperature=0.3), reasoning=asks)
-    assert ("temperature" in written) is has_temperature
+    for model in ("gpt-4.1", "gpt-6-astra"):
+        warm = target(default_temperature=0.3, upstream_model=model)
+        assert ("temperature" in body(to=warm, reasoning=asks)) is has_temperature
+
+
+@pytest.mark.parametrize("asks", [None, ReasoningRequest(visible=False)])
+def test_the_registered_temperature_stays_away_from_models_that_think_by_themselves(
+    asks: ReasoningRequest | None,
+) -> None:
+    warm = target(default_temperature=0.3, upstream_model="gpt-6-astra")
+    assert "temperature" not in body(to=warm, reasoning=asks)
+    assert body(to=warm, reasoning=asks, temperature=1.0)["temperature"] == 1.0
 
 
 # --- thinking

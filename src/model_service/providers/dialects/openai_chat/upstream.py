@@ -182,17 +182,22 @@ def _output(output: OutputFormat) -> Document:
     return {"type": "json_schema", "json_schema": schema}
 
 
+def _effort(asked: ReasoningRequest) -> Effort | None:
+    """The effort, also for a budget of tokens, which nobody takes here."""
+    budget = asked.budget
+    if asked.effort is not None or budget is None:
+        return asked.effort
+    if budget <= 0:
+        return Effort.NONE
+    if budget <= _LOW_BUDGET:
+        return Effort.LOW
+    return Effort.MEDIUM if budget <= _MEDIUM_BUDGET else Effort.HIGH
+
+
 def _write_reasoning(
     body: Document, asked: ReasoningRequest, notes: Notes, *, vendor: bool
 ) -> None:
-    effort = asked.effort
-    if effort is None and asked.budget is not None:
-        if asked.budget <= 0:
-            effort = Effort.NONE
-        elif asked.budget <= _LOW_BUDGET:
-            effort = Effort.LOW
-        else:
-            effort = Effort.MEDIUM if asked.budget <= _MEDIUM_BUDGET else Effort.HIGH
+    effort = _effort(asked)
     if effort is not None:
         body["reasoning_effort"] = effort.value
     # `adaptive` is what happens when nothing is said. That thoughts are shown cannot be asked for:
