@@ -24,9 +24,9 @@ from model_service.settings import Settings
 UPSTREAM_MODELS = {
     Provider.OPENAI: "gpt-5.5",
     Provider.ANTHROPIC: "claude-haiku-5-5",
-    Provider.GOOGLE: "gemini-3-flash",
+    Provider.GOOGLE: "gemini-3.6-flash",
     Provider.AZURE: "gpt-5.5",
-    Provider.OLLAMA: "llama3.3",
+    Provider.OLLAMA: "llama3.2",
     Provider.CUSTOM: "gpt-5.5",
 }
 
