@@ -16,6 +16,7 @@ from model_service.providers.dialects.anthropic.wire import (
 )
 from model_service.providers.dialects.anthropic.writer import MESSAGE_STOP, write_fault
 from model_service.providers.faults import CallFailed, Fault, cut, malformed
+from model_service.providers.repeats import Repeats
 from model_service.providers.sse import EventParser, parse_block
 from model_service.providers.translation import Document, Outgoing, Target
 
@@ -60,7 +61,8 @@ class AnthropicPassthrough:
 class AnthropicRelay:
     """The way back of a stream; see `StreamRelay`.
 
-    Every event is read, but written as it came, save `message_start`, which names the model.
+    Every event is read, but written as it came, save `message_start`, which names the model. One
+    that differs from a delta that was read in its text alone is known without being parsed.
     """
 
     def __init__(self, model: str) -> None:
@@ -70,6 +72,7 @@ class AnthropicRelay:
         self.complete = False
         self._model = model
         self._parser = EventParser()
+        self._repeats = Repeats()
         self._malformed = False
 
     def feed(self, data: bytes) -> bytes:
@@ -85,7 +88,11 @@ class AnthropicRelay:
             return b""
         blocks = whole.split(b"\n\n")
         edited = False
+        known = self._repeats.edited
         for position, block in enumerate(blocks):
+            if known(block) is not None:
+                self._malformed = False
+                continue
             kept = self._read(block)
             if kept is not block:
                 blocks[position] = kept
@@ -131,6 +138,10 @@ class AnthropicRelay:
         self._malformed = False
         kind = document.get("type")
         if kind == "content_block_delta":
+            delta = document.get("delta")
+            text = delta.get("text") if isinstance(delta, dict) else None
+            if isinstance(text, str):
+                self._repeats.learn(block, block, [text])
             return block
         if kind == "message_start":
             return self._start(block, document)
@@ -152,9 +163,13 @@ class AnthropicRelay:
             self._malformed = True
             return b""
         self.usage = read_usage(message.get("usage"), self.usage)
-        return _renamed(
-            block, document, message, self._model, prefix=b"event: message_start\ndata: "
-        )
+        try:
+            return _renamed(
+                block, document, message, self._model, prefix=b"event: message_start\ndata: "
+            )
+        except CallFailed as failed:
+            self.failure = failed
+            return b""
 
     def _note_end(self, document: Document) -> None:
         self.usage = read_usage(document.get("usage"), self.usage)
