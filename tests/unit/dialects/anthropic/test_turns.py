@@ -291,11 +291,13 @@ def test_thoughts_go_back_with_signatures_of_anthropics_alone() -> None:
         Reasoning("Theirs.", "model-service:google:abc"),
         Refusal("No."),
     )
-    assert turns(HELLO, said)[1]["content"] == [
+    told = notes()
+    assert turns(HELLO, said, told=told)[1]["content"] == [
         {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
         {"type": "redacted_thinking", "data": "hidden"},
         text("No."),
     ]
+    assert told.dropped == ["messages.reasoning"]
 
 
 def test_a_turn_of_thoughts_that_cannot_go_back_is_left_out() -> None:

@@ -237,9 +237,10 @@ def test_a_hidden_thought_without_a_text_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("signature", [None, mark("anthropic", "abc"), mark("openai", "abc")])
-def test_thoughts_of_others_are_not_sent(signature: str | None) -> None:
-    found = contents(user("x"), assistant(Reasoning("Hm", signature), "Hi"))
-    assert found[1]["parts"] == [{"text": "Hi"}]
+def test_thoughts_of_others_are_not_sent_and_are_listed(signature: str | None) -> None:
+    body, dropped = sent(user("x"), assistant(Reasoning("Hm", signature), "Hi"))
+    assert body["contents"][1]["parts"] == [{"text": "Hi"}]
+    assert dropped == ["messages.reasoning"]
 
 
 @pytest.mark.parametrize("kind", ["image", "audio", "file"])

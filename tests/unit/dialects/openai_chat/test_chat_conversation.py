@@ -264,9 +264,12 @@ def test_signatures_that_a_caller_got_from_the_vendor_itself_go_back() -> None:
         (Provider.AZURE, "model-service:openai_chat:EqQB"),
     ],
 )
-def test_thoughts_of_others_stay_away(provider: Provider, signature: str | None) -> None:
+def test_thoughts_of_others_stay_away_and_are_listed(
+    provider: Provider, signature: str | None
+) -> None:
     turn = assistant(Reasoning("hm", signature), Text("Four."))
-    assert one(turn, provider=provider) == {"role": "assistant", "content": "Four."}
+    sent = one(turn, provider=provider, dropped=["messages.reasoning"])
+    assert sent == {"role": "assistant", "content": "Four."}
 
 
 @pytest.mark.parametrize(

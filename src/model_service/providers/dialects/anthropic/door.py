@@ -52,6 +52,8 @@ class AnthropicDoor:
     name = NAME
     spelling: Mapping[str, str] = MappingProxyType(
         {
+            "messages.reasoning": "messages.thinking",
+            "reasoning.visible": "thinking.display",
             "stop": "stop_sequences",
             "user": "metadata.user_id",
             "reasoning": "thinking",

@@ -123,7 +123,10 @@ class Turns:
                 case Refusal():
                     blocks += _text(Text(part.text))
                 case Reasoning():
-                    blocks += _thought(part)
+                    thought = _thought(part)
+                    blocks += thought
+                    if not thought:
+                        self._notes.drop("messages.reasoning")
                 case ToolCall():
                     call = _call(part)
                     blocks.append(call)

@@ -26,6 +26,10 @@ from model_service.providers.translation import Document
 
 _SPELLING: Final = {
     "messages": "contents",
+    "messages.detail": "contents.mediaResolution",
+    "messages.filename": "contents.displayName",
+    "messages.reasoning": "contents.thought",
+    "reasoning.visible": "generationConfig.thinkingConfig.includeThoughts",
     "system": "systemInstruction",
     "max_tokens": "generationConfig.maxOutputTokens",
     "temperature": "generationConfig.temperature",

@@ -91,7 +91,8 @@ class _Turns:
             case ToolResult():
                 parts.append(self._result(part))
             case Reasoning():
-                _add_thought(part, parts)
+                if not _add_thought(part, parts):
+                    self._notes.drop("messages.reasoning")
 
     def _media(self, media: Media) -> Document:
         if media.name is not None:
@@ -134,19 +135,20 @@ class _Turns:
         return {"functionResponse": response}
 
 
-def _add_thought(thought: Reasoning, parts: list[Document]) -> None:
+def _add_thought(thought: Reasoning, parts: list[Document]) -> bool:
     """A thought goes back if it is signed by Google; others are no use to Gemini."""
     signature = own(thought.signature, NAME)
     if signature is None:
-        return
+        return False
     if not thought.redacted:
         parts.append({"text": thought.text, "thought": True, "thoughtSignature": signature})
-        return
+        return True
     last = parts[-1] if parts else None
     if last is not None and last.keys() == {"text"}:
         last["thoughtSignature"] = signature
     else:
         parts.append({"text": "", "thoughtSignature": signature})
+    return True
 
 
 def _sign(contents: list[Document]) -> None:

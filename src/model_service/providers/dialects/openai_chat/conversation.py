@@ -145,8 +145,8 @@ class Conversation:
                 message["content"] = content + "".join(refusals)
             else:
                 message["refusal"] = "".join(refusals)
-        if self._vendor:
-            write_thoughts(message, thoughts)
+        if not write_thoughts(message, thoughts) if self._vendor else thoughts:
+            self._notes.drop("messages.reasoning")
         if calls:
             message["tool_calls"] = calls
         self._add(message, turn.name)

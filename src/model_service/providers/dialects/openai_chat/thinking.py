@@ -100,15 +100,18 @@ def _id(kept: Document) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def write_thoughts(message: Document, thoughts: list[Reasoning]) -> None:
+def write_thoughts(message: Document, thoughts: list[Reasoning]) -> bool:
     """Put into an assistant's message what its provider wants back of its thoughts.
 
-    Those of other providers stay away: here they would be words without meaning.
+    Those of other providers stay away: here they would be words without meaning. Gives whether
+    there were none such.
     """
     details: list[Document] = []
+    all_written = True
     for thought in thoughts:
         payload = signatures.own(thought.signature, ORIGIN)
         if payload is None:
+            all_written = False
             continue
         if payload in _FIELDS:
             message[payload] = message.get(payload, "") + thought.text
@@ -116,6 +119,7 @@ def write_thoughts(message: Document, thoughts: list[Reasoning]) -> None:
             details.append(_entry(payload, thought))
     if details:
         message["reasoning_details"] = details
+    return all_written
 
 
 def _entry(payload: str, thought: Reasoning) -> Document:
