@@ -1,0 +1,239 @@
+"""Chat completions, by the official client; also by its class for Azure."""
+
+import json
+from typing import Any
+
+import openai
+from openai.lib.streaming.chat import ChatCompletionStreamState
+
+from tests.conformance.gateway.doors import Door, Failures, Problem
+from tests.conformance.gateway.wishes import (
+    Answered,
+    Call,
+    Calls,
+    Document,
+    Media,
+    Results,
+    Said,
+    Told,
+    Tokens,
+    Tool,
+    Turn,
+    User,
+    Wish,
+)
+
+FAILURES = Failures(
+    bad_request=openai.BadRequestError,
+    unauthenticated=openai.AuthenticationError,
+    not_found=openai.NotFoundError,
+    limited=openai.RateLimitError,
+    broken=openai.InternalServerError,
+    in_stream=openai.APIError,
+)
+
+_FINISHES = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tools",
+    "content_filter": "filter",
+}
+
+
+class OpenAIProblems:
+    """How the client's exceptions are read, at both doors."""
+
+    def problem(self, error: Exception) -> Problem:
+        assert isinstance(error, openai.APIError)
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        return Problem(status, error.code, error.param, error.message)
+
+
+class OpenAIChat(OpenAIProblems, Door):
+    """`client.chat.completions`."""
+
+    name = dialect = "openai_chat"
+    failures = FAILURES
+    spelling = {
+        "output": "response_format",
+        "reasoning": "reasoning_effort",
+        "max_tokens": "max_completion_tokens",
+        "inputs": "input",
+    }
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        self.client = client
+
+    async def ask(self, model: str, wish: Wish) -> Told:
+        body = _body(wish)
+        if not wish.stream:
+            return _told(await self.client.chat.completions.create(model=model, **body))
+        state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
+        deltas = argument_deltas = usages = 0
+        options = {"include_usage": True}
+        stream = await self.client.chat.completions.create(
+            model=model, stream=True, stream_options=options, **body
+        )
+        async for chunk in stream:
+            state.handle_chunk(chunk)
+            usages += chunk.usage is not None
+            for choice in chunk.choices:
+                deltas += bool(choice.delta.content)
+                for call in choice.delta.tool_calls or ():
+                    argument_deltas += bool(call.function and call.function.arguments)
+        assert usages == 1, "usage comes once, at the end"
+        told = _told(state.get_final_completion())
+        told.deltas, told.argument_deltas = deltas, argument_deltas
+        return told
+
+    async def embed(self, model: str, texts: str | list[str], **more: Any) -> list[list[float]]:
+        answer = await self.client.embeddings.create(model=model, input=texts, **more)
+        assert [entry.index for entry in answer.data] == list(range(len(answer.data)))
+        return [entry.embedding for entry in answer.data]
+
+    async def embed_packed(self, model: str, text: str) -> str:
+        """The vector as base64, which the client asks for by itself and otherwise unpacks."""
+        answer: Any = await self.client.embeddings.create(
+            model=model, input=text, encoding_format="base64"
+        )
+        packed = answer.data[0].embedding
+        assert isinstance(packed, str)
+        return packed
+
+    async def models(self) -> list[str]:
+        return [model.id async for model in self.client.models.list()]
+
+    async def model(self, name: str) -> str:
+        return (await self.client.models.retrieve(name)).id
+
+
+def _body(wish: Wish) -> Document:
+    body: Document = {"messages": [{"role": "system", "content": text} for text in wish.system]}
+    for turn in wish.turns:
+        body["messages"] += _messages(turn)
+    if wish.tools:
+        body["tools"] = [_tool(tool) for tool in wish.tools]
+    if wish.choice in ("auto", "required", "none"):
+        body["tool_choice"] = wish.choice
+    elif wish.choice is not None:
+        body["tool_choice"] = {"type": "function", "function": {"name": wish.choice}}
+    if wish.parallel is not None:
+        body["parallel_tool_calls"] = wish.parallel
+    if wish.schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": wish.schema, "strict": True},
+        }
+    elif wish.json:
+        body["response_format"] = {"type": "json_object"}
+    if wish.thinking is not None:
+        body["reasoning_effort"] = "low" if wish.thinking else "none"
+    extra = dict(wish.more)
+    if wish.shown:
+        # OpenRouter's words: OpenAI's own API has none for it.
+        del body["reasoning_effort"]
+        extra["reasoning"] = {"effort": "low", "exclude": False}
+    if wish.stop:
+        body["stop"] = list(wish.stop)
+    if wish.max_tokens is not None:
+        body["max_completion_tokens"] = wish.max_tokens
+    if wish.cache:
+        last = body["messages"][0]
+        last["content"] = [
+            {
+                "type": "text",
+                "text": last["content"],
+                "cache_control": {"type": "ephemeral"},
+            }
+        ]
+    for name, value in wish.sampling.items():
+        if name == "top_k":
+            extra[name] = value
+        else:
+            body[name] = value
+    if extra:
+        body["extra_body"] = extra
+    return body
+
+
+def _messages(turn: Turn) -> list[Document]:
+    match turn:
+        case User():
+            content: Any = turn.text
+            if turn.media:
+                text = {"type": "text", "text": turn.text}
+                content = [*map(_media, turn.media), text]
+            return [{"role": "user", "content": content}]
+        case Said():
+            return [{"role": "assistant", "content": turn.text}]
+        case Calls():
+            calls = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+                }
+                for call in turn.calls
+            ]
+            return [{"role": "assistant", "content": None, "tool_calls": calls}]
+        case Results():
+            return [
+                {"role": "tool", "tool_call_id": result.call.id, "content": result.text}
+                for result in turn.results
+            ]
+        case Answered():
+            return turn.told.native
+
+
+def _media(media: Media) -> Document:
+    if media.kind == "image":
+        url = media.url or f"data:{media.media_type};base64,{media.data}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    file = {"filename": "a.pdf", "file_data": f"data:{media.media_type};base64,{media.data}"}
+    return {"type": "file", "file": file}
+
+
+def _tool(tool: Tool) -> Document:
+    function: Document = {"name": tool.name, "description": f"What {tool.name} is"}
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    return {"type": "function", "function": function}
+
+
+def _told(answer: Any) -> Told:
+    first = answer.choices[0]
+    message = first.message
+    native = message.model_dump(exclude_none=True, exclude={"parsed"})
+    for call in native.get("tool_calls", ()):
+        call["function"].pop("parsed_arguments", None)
+    told = Told(
+        text=message.content or "",
+        thoughts=getattr(message, "reasoning_content", None) or "",
+        calls=[
+            Call(call.id, call.function.name, json.loads(call.function.arguments))
+            for call in message.tool_calls or ()
+        ],
+        finish=_FINISHES[first.finish_reason],
+        refused=bool(message.refusal),
+        native=[native],
+        candidates=[choice.message.content for choice in answer.choices],
+        logprobs=bool(first.logprobs and first.logprobs.content),
+        model=answer.model,
+    )
+    if answer.usage is not None:
+        into, out = answer.usage.prompt_tokens_details, answer.usage.completion_tokens_details
+        told.usage = Tokens(
+            answer.usage.prompt_tokens,
+            answer.usage.completion_tokens,
+            cached=into.cached_tokens if into else None,
+            written=getattr(into, "cache_write_tokens", None),
+            reasoning=out.reasoning_tokens if out else None,
+        )
+        assert answer.usage.total_tokens == told.usage.prompt + told.usage.output
+    return told
+
+
+class AzureStyle(OpenAIChat):
+    """The same by Azure's paths, as its class of the client calls them."""
+
+    name = "azure_style"

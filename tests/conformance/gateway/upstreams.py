@@ -1,0 +1,103 @@
+"""The providers that calls go to, and which of their models can do what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from model_service.kernel.types import Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A provider, called in one way.
+
+    `dialect` names the door whose calls pass through unchanged. The rest are models of the
+    stand-in: one that talks and calls tools, one that thinks, sees, samples as it is told, or
+    gives vectors. `thinks_with` are settings of the model that thinks.
+    """
+
+    name: str
+    provider: Provider
+    dialect: str | None
+    talks: str
+    thinks: str
+    sees: str
+    samples: str
+    embeds: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    thinks_with: Mapping[str, Any] = field(default_factory=dict)
+
+
+UPSTREAMS: Final = (
+    Upstream(
+        name="openai",
+        provider=Provider.OPENAI,
+        dialect="openai_chat",
+        talks="gpt-4.1",
+        thinks="gpt-5",
+        sees="gpt-4.1",
+        samples="gpt-4.1",
+        embeds="text-embedding-3-small",
+    ),
+    Upstream(
+        name="openai_by_responses",
+        provider=Provider.OPENAI,
+        dialect="openai_responses",
+        talks="gpt-4.1",
+        thinks="gpt-5.5",
+        sees="gpt-4.1",
+        samples="gpt-4.1",
+        embeds="text-embedding-3-small",
+        settings={"api": "responses"},
+    ),
+    Upstream(
+        name="anthropic",
+        provider=Provider.ANTHROPIC,
+        dialect="anthropic",
+        talks="claude-haiku-5-5",
+        thinks="claude-haiku-5-5",
+        sees="claude-haiku-5-5",
+        samples="claude-haiku-4-5",
+    ),
+    Upstream(
+        name="google",
+        provider=Provider.GOOGLE,
+        dialect="google",
+        talks="gemini-3.8-flash",
+        thinks="gemini-3.6-flash",
+        sees="gemini-3.8-flash",
+        samples="gemini-3.6-flash",
+        embeds="gemini-embedding-2",
+    ),
+    Upstream(
+        name="azure",
+        provider=Provider.AZURE,
+        dialect="openai_chat",
+        talks="gpt-4.1",
+        thinks="gpt-5",
+        sees="gpt-4.1",
+        samples="gpt-4.1",
+        embeds="text-embedding-3-large",
+    ),
+    Upstream(
+        name="ollama",
+        provider=Provider.OLLAMA,
+        dialect=None,
+        talks="llama3.2",
+        thinks="gemma4",
+        sees="gemma4",
+        samples="llama3.2",
+        embeds="nomic-embed-text",
+    ),
+    Upstream(
+        name="custom",
+        provider=Provider.CUSTOM,
+        dialect="openai_chat",
+        talks="gpt-4.1",
+        thinks="gpt-5",
+        sees="gpt-4.1",
+        samples="gpt-4.1",
+        embeds="text-embedding-3-small",
+        thinks_with={"preset": "groq"},
+    ),
+)
