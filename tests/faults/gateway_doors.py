@@ -183,8 +183,9 @@ def _google_said(document: Document) -> str:
 
 
 def _finished(document: Document) -> bool:
-    return "[DONE]" in document or any(
-        choice.get("finish_reason") for choice in document.get("choices", ())
+    choices = document.get("choices")
+    return "[DONE]" in document or (
+        isinstance(choices, list) and any(choice.get("finish_reason") for choice in choices)
     )
 
 

@@ -118,7 +118,9 @@ async def asked(
 async def none_left(world: GatewayWorld) -> None:
     """Fails if a call is still under way, or holds a connection to a provider."""
     async with asyncio.timeout(3):
-        while _busy(world):
+        while True:
+            if not _busy(world):
+                return
             await asyncio.sleep(0)
 
 

@@ -53,8 +53,9 @@ log = structlog.get_logger(__name__)
 #: much earlier; both are what providers' own clients wait for (600 s).
 TIMEOUTS: Final = Timeouts(connect=5.0, first_byte=600.0, idle=120.0, total=3600.0)
 LIMITS: Final = Limits()
-#: Largest error answer that is read.
-ERROR_LIMITS: Final = 1024 * 1024
+#: How much of an error answer is read, in bytes, and for how many seconds: its status is known.
+ERROR_BYTES: Final = 1024 * 1024
+ERROR_SECONDS: Final = 5.0
 #: Seconds for which a key that its provider limited stands behind others, without its word.
 LIMITED_SECONDS: Final = 10
 #: Seconds that a provider may take to end a stream whose answer is complete, so that the
@@ -70,7 +71,10 @@ _WRONG_BODY: Final = "The body is not a JSON object"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the pipeline stands on. `redact` masks credentials in text; `limits` may be none."""
+    """What the pipeline stands on. `redact` masks credentials in text; `limits` may be none.
+
+    `now` is in seconds and never goes back, `wall` in seconds since 1970.
+    """
 
     admission: Admission
     registered: Registered
@@ -81,6 +85,7 @@ class Parts:
     redact: Callable[[str], str]
     limits: Sequence[Limit] = ()
     now: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
 
 
 class Pipeline:
@@ -159,7 +164,7 @@ class Pipeline:
         lease = parts.leases.find(principal.user_id, model)
         if lease is None:
             lease = await self._lease(call, principal, model)
-        conversion = convert(route, model, body, stream=stream)
+        conversion = convert(route, model, body, stream=stream, now=int(parts.wall()))
         await self._call(call, record, model, lease, conversion)
 
     def _list(self, call: Call, route: Route, principal: Principal) -> None:
@@ -296,11 +301,7 @@ class Pipeline:
         self, response: UpstreamResponse, model: SnapshotModel, lease: Lease | None
     ) -> Fault:
         """What the provider says is wrong, without credentials."""
-        try:
-            data = await response.read()
-            document: object = orjson.loads(data[:ERROR_LIMITS])
-        except (orjson.JSONDecodeError, ServiceError):
-            document = None
+        document = await _error_document(response)
         fault = CALLS[model.provider].faults.fault(response.status, document)
         retry_after = retry_after_seconds(response.header("retry-after"))
         if retry_after is not None:
@@ -478,6 +479,20 @@ def _no_key(principal: Principal, model: SnapshotModel) -> CallFailed:
             f"with it, that may be used for the model '{model.name}'"
         )
     return CallFailed(Fault(FaultKind.PERMISSION, message, code="no_provider_key"))
+
+
+async def _error_document(response: UpstreamResponse) -> object:
+    """The body of an error answer; None when it is no JSON, too large, or not there in time."""
+    data = bytearray()
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            while piece := await response.piece():
+                data += piece
+                if len(data) > ERROR_BYTES:
+                    return None
+        return orjson.loads(data)
+    except (orjson.JSONDecodeError, ServiceError, TimeoutError):
+        return None
 
 
 async def _read_tail(response: UpstreamResponse) -> None:

@@ -6,7 +6,14 @@ from typing import Protocol
 import orjson
 
 from model_service.providers.assembly import events_of
-from model_service.providers.chat import ChatEvent, Finished, FinishReason, Usage, UsageReported
+from model_service.providers.chat import (
+    ChatEvent,
+    Finished,
+    FinishReason,
+    Started,
+    Usage,
+    UsageReported,
+)
 from model_service.providers.embedding import EmbeddingAnswer
 from model_service.providers.faults import CallFailed, Fault, malformed
 from model_service.providers.translation import (
@@ -78,7 +85,8 @@ class Translated:
     """
 
     __slots__ = (
-        "_door", "_name", "_request", "_upstream", "_writes_events", "dropped", "outgoing", "usage",
+        "_door", "_name", "_now", "_request", "_upstream", "_writes_events", "dropped", "outgoing",
+        "usage",
     )  # fmt: skip
 
     def __init__(
@@ -91,12 +99,17 @@ class Translated:
         stream: bool,
         streams: bool,
         bare: bool,
+        now: int,
     ) -> None:
-        """`stream`: the caller wants one; `streams`: the model can; `bare`: not one of events."""
+        """`stream`: the caller wants one; `streams`: the model can; `bare`: not one of events.
+
+        `now` is in seconds since 1970: when an answer was made whose provider does not say.
+        """
         self._door = door
         self._upstream = upstream
         self._name = target.name
         self._writes_events = stream and not bare
+        self._now = now
         request = door.read(body, target.name, stream=stream and streams)
         notes = _notes(door.spelling, target)
         self._request = request
@@ -108,6 +121,8 @@ class Translated:
         """The answer in the door's dialect; as a stream if one was asked for."""
         answer = self._upstream.answer(parsed(data))
         self.usage, answer.request = answer.usage, self._request
+        if answer.created is None:
+            answer.created = self._now
         if not self._writes_events:
             return orjson.dumps(self._door.answer(answer, self._name))
         writer = self._door.writer(self._request, self._name)
@@ -116,16 +131,17 @@ class Translated:
     def relay(self) -> StreamRelay:
         """The stream in the door's dialect."""
         return TranslatedStream(
-            self._upstream.reader(), self._door.writer(self._request, self._name)
+            self._upstream.reader(), self._door.writer(self._request, self._name), self._now
         )
 
 
 class TranslatedStream:
     """A stream read in one dialect and written in another."""
 
-    __slots__ = ("_reader", "_writer", "complete", "failure", "finish", "usage")
+    __slots__ = ("_now", "_reader", "_writer", "complete", "failure", "finish", "usage")
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter, now: int) -> None:
+        self._now = now
         self._reader = reader
         self._writer = writer
         self.failure: CallFailed | None = None
@@ -136,8 +152,11 @@ class TranslatedStream:
     def feed(self, data: bytes) -> bytes:
         """Take what the provider sent."""
         reader = self._reader
-        written = self._write(reader.feed(data))
+        events = reader.feed(data)
         self.failure = reader.failure
+        if self.failure is not None and _only_opens(events):
+            return b""
+        written = self._write(events)
         if reader.complete and self.failure is None:
             self.complete = True
             return written + self._writer.end()
@@ -145,8 +164,11 @@ class TranslatedStream:
 
     def end(self) -> bytes:
         """The provider's stream is over."""
-        written = self._write(self._reader.end())
+        events = self._reader.end()
         self.failure = self._reader.failure
+        if self.failure is not None and _only_opens(events):
+            return b""
+        written = self._write(events)
         if self.failure is None:
             self.complete = True
             written += self._writer.end()
@@ -160,12 +182,18 @@ class TranslatedStream:
         if not events:
             return b""
         for event in events:
-            kind = type(event)
-            if kind is UsageReported:
-                self.usage = event.usage  # type: ignore[union-attr]
-            elif kind is Finished and self.finish is None:
-                self.finish = event.reason  # type: ignore[union-attr]
+            if type(event) is UsageReported:
+                self.usage = event.usage
+            elif type(event) is Finished and self.finish is None:
+                self.finish = event.reason
+            elif type(event) is Started and event.created is None:
+                event.created = self._now
         return b"".join(map(self._writer.write, events))
+
+
+def _only_opens(events: Sequence[ChatEvent]) -> bool:
+    """Whether a failed answer has not really begun: it can still be an HTTP error then."""
+    return all(type(event) is Started for event in events)
 
 
 class Counted:
