@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from bench import access, audit, report
+from bench import access, audit, gateway, report
 from bench.load import Load, drive, get
 from bench.seed import KEYS_PER_USER, Seeded, fill
 from bench.service import CORE, INTERNAL_SECRET, Running, running
@@ -141,6 +141,7 @@ async def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few keys, short runs, no report")
     quick = parser.parse_args().quick
     seconds, many = (1.0, 2_000) if quick else (6.0, MANY)
+    many_streams = 100 if quick else 1_000
     trails = [1_000, 5_000] if quick else [100_000, 1_000_000]
     others = set(range(os.cpu_count() or 1)) - {CORE}
     if others:
@@ -160,11 +161,15 @@ async def main() -> None:
                 rate = await decrypt_rate(service, seeded_large, large.reveal(), seconds)
             appended = await audit.append_rate(await _database(server, "appended"), seconds)
             verified = await audit.verify_rate(partial(_database, server), trails)
+            calls = await gateway.measure(
+                (await _database(server, "calls")).reveal(), directory, seconds, many_streams
+            )
         sections.append((f"Decrypt ({many:,} keys stored)", rate))
         sections.append(("Few keys, many keys", await by_size(few_ms, many_ms)))
         sections.append(("Audit trail: append", appended))
         sections.append(("Audit trail: verify", verified))
         sections.append(("Access tokens", access.token_check()))
+    sections += calls
     for title, text in sections:
         print(f"\n## {title}\n\n{text}")
     if not quick:

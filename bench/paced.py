@@ -23,8 +23,15 @@ class Paced:
 
 class _Connection(asyncio.Protocol):
     def __init__(
-        self, free: "deque[_Connection]", latencies: list[float], count: int, done: asyncio.Event
+        self,
+        free: "deque[_Connection]",
+        latencies: list[float],
+        count: int,
+        done: asyncio.Event,
+        first_byte: bool,
     ) -> None:
+        self._first_byte = first_byte
+        self._body_began = 0.0
         self._free = free
         self._latencies = latencies
         self._count = count
@@ -42,10 +49,16 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_body(self, _: bytes) -> None:
+        if not self._body_began:
+            self._body_began = time.perf_counter()
+
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() != 200:
             raise RuntimeError(f"status {self._parser.get_status_code()}")
-        self._latencies.append(time.perf_counter() - self.due)
+        end = self._body_began if self._first_byte else time.perf_counter()
+        self._body_began = 0.0
+        self._latencies.append(end - self.due)
         if len(self._latencies) == self._count:
             self._done.set()
         self._parser = httptools.HttpResponseParser(self)
@@ -53,9 +66,19 @@ class _Connection(asyncio.Protocol):
 
 
 async def paced(
-    port: int, path: str, body: bytes, token: str, *, rate: int, seconds: float
+    port: int,
+    path: str,
+    body: bytes,
+    token: str,
+    *,
+    rate: int,
+    seconds: float,
+    first_byte: bool = False,
 ) -> Paced:
-    """`rate` requests a second for `seconds`, over as many connections as that takes."""
+    """`rate` requests a second for `seconds`, over as many connections as that takes.
+
+    Latencies are to the end of each answer, or to the `first_byte` of its body.
+    """
     message = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {token}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -69,7 +92,7 @@ async def paced(
 
     async def connect() -> _Connection:
         _, made = await loop.create_connection(
-            lambda: _Connection(free, latencies, count, done), "127.0.0.1", port
+            lambda: _Connection(free, latencies, count, done, first_byte), "127.0.0.1", port
         )
         everybody.append(made)
         return made

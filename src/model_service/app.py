@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
@@ -32,13 +32,13 @@ from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
 from model_service.gateway.wire import GatewayProtocol
-from model_service.http import operations, problem
+from model_service.http import operations
 from model_service.http.abuse import Refusals
+from model_service.http.application import application
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.authenticator import INTERNAL_FACTOR
-from model_service.http.documentation import documentation
 from model_service.http.metrics import Metrics
-from model_service.http.middleware import BrowserGuard, Edge
+from model_service.http.middleware import BrowserGuard
 from model_service.kernel.errors import StartupFault, Unavailable
 from model_service.kernel.rate import RateLimits
 from model_service.kernel.redact import Redactor
@@ -327,6 +327,7 @@ def assemble(
         guard,
         metrics,
         authenticator,
+        __version__,
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models, refusals),
         audit_router(SqlAuditStore(database), trail),
@@ -377,30 +378,6 @@ def earlier_key_opener(secret: Secret[str]) -> Callable[[str], Secret[str]]:
     `IntegrityFailure` for a key that does not open.
     """
     return partial(open_legacy, secret)
-
-
-def application(
-    guard: BrowserGuard | None,
-    metrics: Metrics,
-    authenticator: Authenticator,
-    *routers: APIRouter,
-) -> FastAPI:
-    """The routes behind the edge, with the documentation of themselves."""
-    app = FastAPI(
-        title="Model Service",
-        version=__version__,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    app.state.authenticator = authenticator
-    problem.install(app)
-    app.add_middleware(Edge, metrics=metrics, guard=guard)
-    for router in (*routers, documentation(app, version=__version__)):
-        # The routes themselves, not the routers: one step less to each request.
-        app.router.routes.extend(router.routes)
-    return app
 
 
 def _credentials(settings: Settings) -> Credentials:

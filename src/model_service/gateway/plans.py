@@ -12,8 +12,12 @@ from model_service.providers.translation import ChatUpstream, Document, Passthro
 RESPONSES = "responses"
 
 
-def convert(route: Route, model: SnapshotModel, body: Document, *, stream: bool) -> Conversion:
+def convert(
+    route: Route, model: SnapshotModel, body: Document, *, stream: bool, now: int
+) -> Conversion:
     """The call as its provider wants it. The body may be changed.
+
+    `now` is in seconds since 1970, for answers of providers that do not say when they made them.
 
     Raises:
         CallFailed: the request is wrong, or the provider has nothing like what it asks for.
@@ -25,14 +29,14 @@ def convert(route: Route, model: SnapshotModel, body: Document, *, stream: bool)
         case Operation.EMBED:
             return _embed(route, model, spec, body)
         case _:
-            conversion = _chat(route, model, spec, body, stream=stream)
+            conversion = _chat(route, model, spec, body, stream=stream, now=now)
     if model.vendor is not None:
         model.vendor.adapt(conversion.outgoing.body)
     return conversion
 
 
 def _chat(
-    route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool
+    route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool, now: int
 ) -> Conversion:
     target = model.target
     passthrough = spec.passthroughs.get(route.door)
@@ -55,6 +59,7 @@ def _chat(
         stream=stream,
         streams=model.supports_streaming,
         bare=route.bare,
+        now=now,
     )
 
 

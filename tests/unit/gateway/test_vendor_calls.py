@@ -23,7 +23,7 @@ def sent(url: bytes, called: SnapshotModel, **body: Any) -> tuple[dict[str, Any]
     route = find(url, [])
     assert route is not None
     whole = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]} | body
-    conversion = convert(route, called, whole, stream=bool(body.get("stream")))
+    conversion = convert(route, called, whole, stream=bool(body.get("stream")), now=1)
     return conversion.outgoing.body, list(conversion.dropped)
 
 
