@@ -1,4 +1,4 @@
-"""Write the documents that follow from the code: settings, commands, routes, OpenAPI.
+"""Write the documents that follow from the code: settings, commands, routes, translation.
 
     python docs/generate.py            write them
     python docs/generate.py --check    write nothing; exit 1 and name those that are stale
@@ -19,6 +19,8 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
+from tables import NOTE, table
+from translation import translation_page
 from typer.main import get_command
 
 from model_service import __version__
@@ -35,7 +37,6 @@ from model_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- settings:begin -->", "<!-- settings:end -->"
-_NOTE = "<!-- Written by docs/generate.py; `make docs` renews it. -->"
 
 
 def main(root: Path, arguments: Sequence[str]) -> int:
@@ -66,6 +67,7 @@ def documents(readme: str) -> dict[str, str]:
         "docs/settings.md": settings_page(),
         "docs/cli.md": cli_page(),
         "docs/routes.md": routes_page(app),
+        "docs/translation.md": translation_page(),
         "docs/openapi.json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
         + "\n",
     }
@@ -91,12 +93,12 @@ def settings_table() -> str:
         (_code(*_variables(name, field)), _default(field), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
-    return _table(("variable", "default", "meaning"), rows)
+    return table(("variable", "default", "meaning"), rows)
 
 
 def settings_page() -> str:
     """`docs/settings.md`."""
-    return f"""{_NOTE}
+    return f"""{NOTE}
 
 # Settings
 
@@ -114,7 +116,7 @@ def cli_page() -> str:
     """`docs/cli.md`."""
     tree = get_command(commands.build())
     context = tree.make_context("model-service", [], resilient_parsing=True)
-    parts = [f"{_NOTE}\n\n# Command line\n\n{tree.help}\n"]
+    parts = [f"{NOTE}\n\n# Command line\n\n{tree.help}\n"]
     parts += _options_table(tree, context)
     for command, inner in _commands(tree, context):
         usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
@@ -142,8 +144,8 @@ def _commands(group: Any, context: Any) -> Iterator[tuple[Any, Any]]:  # noqa: A
 def routes_page(app: FastAPI) -> str:
     """`docs/routes.md`."""
     rows = sorted(_route_rows(app), key=lambda row: (row[1].strip("`"), row[0]))
-    table = _table(("method", "path", "access", "scope", "what it does", "statuses"), rows)
-    return f"""{_NOTE}
+    listed = table(("method", "path", "access", "scope", "what it does", "statuses"), rows)
+    return f"""{NOTE}
 
 # Routes
 
@@ -158,7 +160,10 @@ that scope. A token with `scopes.routes` reaches the routes of the scopes it nam
 [access.md](access.md) says more. 429 is for whoever failed to authenticate too often. Any route
 may also answer 500, which carries a request id and nothing else.
 
-{table}"""
+The routes that agents call, below `/v1`, `/v1beta` and `/openai`, are in
+[gateway.md](gateway.md#routes): they are no part of this API and not in its document.
+
+{listed}"""
 
 
 def _route_rows(app: FastAPI) -> Iterator[tuple[str, ...]]:
@@ -193,18 +198,11 @@ def _options_table(command: Any, context: Any) -> list[str]:  # noqa: ANN401 - T
     """The table, or nothing for a command without options."""
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     rows = [(_code(names), " ".join(text.split())) for names, text in records if names != "--help"]
-    return [_table(("option", "meaning"), rows)] if rows else []
+    return [table(("option", "meaning"), rows)] if rows else []
 
 
 def _code(*words: str) -> str:
     return ", ".join(f"`{word}`" for word in words)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
 
 
 def _between_markers(text: str, content: str) -> str:

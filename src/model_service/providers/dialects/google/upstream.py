@@ -156,6 +156,8 @@ def _add_tools(body: Document, request: ChatRequest, family: Family, notes: Note
         return
     if any(tool.cache is not None for tool in request.tools):
         notes.drop("cache_control")
+    if not family.validates_calls and any(tool.strict for tool in request.tools):
+        notes.drop("tools.strict")
     body["tools"] = [
         {"functionDeclarations": [_declaration(tool, notes) for tool in request.tools]}
     ]

@@ -59,6 +59,8 @@ class OllamaUpstream:
             body["think"] = think
         if request.output is not None:
             body["format"] = "json" if request.output.schema is None else request.output.schema
+            if request.output.description is not None:
+                notes.drop("output.description")  # a grammar is made of it, which nobody reads
         tools = _tools(request, notes)
         if tools:
             body["tools"] = tools
