@@ -62,6 +62,9 @@ LIMITED_SECONDS: Final = 10
 #: connection can be used again.
 TAIL_SECONDS: Final = 1.0
 
+#: Calls that one token may have under way in one process; beyond that something is wrong with
+#: whoever holds it, and others are to be served too.
+MOST_CALLS: Final = 2048
 #: Beginnings of requests remembered for one lease: a path for each model, mostly.
 MOST_STARTS: Final = 256
 
@@ -93,6 +96,7 @@ class Pipeline:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._under_way: dict[object, int] = {}
 
     def recognise(self, arrival: Arrival) -> Principal | None:
         """Who calls, if that can be told at once."""
@@ -129,6 +133,7 @@ class Pipeline:
         finally:
             record.finished = parts.now()
             record.status = call.status
+            self._count_out(record.principal)
             for reservation in reservations:
                 reservation.settle(record)
             parts.observer.finished(record)
@@ -141,6 +146,7 @@ class Pipeline:
             message = f"The request body is larger than {call.limit // 1024 // 1024} MiB"
             raise CallFailed(Fault(FaultKind.TOO_LARGE, message, code="payload_too_large"))
         principal = call.principal or await parts.admission.admit(call.arrival)
+        self._count_in(principal)
         record.principal = principal
         if route is None:
             raise CallFailed(Fault(FaultKind.NOT_FOUND, "No such route", code="not_found"))
@@ -166,6 +172,27 @@ class Pipeline:
             lease = await self._lease(call, principal, model)
         conversion = convert(route, model, body, stream=stream, now=int(parts.wall()))
         await self._call(call, record, model, lease, conversion)
+
+    def _count_in(self, principal: Principal) -> None:
+        """Take a call up. Raises CallFailed when its token has too many under way."""
+        who = principal.token_id or principal.user_id
+        count = self._under_way.get(who, 0)
+        if count >= MOST_CALLS:
+            message = f"This token has {MOST_CALLS:,} calls under way, the most it may have"
+            raise CallFailed(
+                Fault(FaultKind.RATE_LIMITED, message, code="too_many_calls", retry_after=1)
+            )
+        self._under_way[who] = count + 1
+
+    def _count_out(self, principal: Principal | None) -> None:
+        if principal is None:
+            return
+        who = principal.token_id or principal.user_id
+        count = self._under_way[who] - 1
+        if count:
+            self._under_way[who] = count
+        else:
+            del self._under_way[who]
 
     def _list(self, call: Call, route: Route, principal: Principal) -> None:
         snapshot = self._parts.registered.current()
