@@ -28,6 +28,7 @@ _FINISHES = {
     "tool_use": "tools",
     "refusal": "filter",
 }
+#: The client knows them no more, as its newest models do not; the API still does.
 _SAMPLING = {"temperature", "top_p", "top_k"}
 #: What it has to have, and the stand-ins' answers fit into.
 MOST = 4096
@@ -50,6 +51,7 @@ class Anthropic(Door):
         "reasoning": "thinking",
         "output": "output_config.format",
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "user": "metadata.user_id",
     }
 
     def __init__(self, client: anthropic.AsyncAnthropic) -> None:
@@ -127,17 +129,16 @@ def _body(wish: Wish) -> Document:
             body.setdefault("output_config", {})["effort"] = "low"
     if wish.stop:
         body["stop_sequences"] = list(wish.stop)
+    extra = dict(wish.more)
     for name, value in wish.sampling.items():
         if name == "user":
             body["metadata"] = {"user_id": value}
-        elif name == "service_tier":
-            body["service_tier"] = "standard_only" if value == "default" else value
         elif name in _SAMPLING:
-            body[name] = value
+            extra[name] = value
         else:
             raise NoWords(f"the Messages API has no {name}")
-    if wish.more:
-        body["extra_body"] = dict(wish.more)
+    if extra:
+        body["extra_body"] = extra
     return body
 
 

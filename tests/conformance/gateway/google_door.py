@@ -32,6 +32,7 @@ _SAMPLING = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
     "logprobs": "response_logprobs",
+    "service_tier": "service_tier",
 }
 _FINISHES = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "filter"}
 _BY_HAND = types.AutomaticFunctionCallingConfig(disable=True)
@@ -66,6 +67,8 @@ class Google(Door):
         "tool_choice": "toolConfig.functionCallingConfig",
         "inputs": "content",
         "dimensions": "outputDimensionality",
+        "service_tier": "serviceTier",
+        "system": "systemInstruction",
     }
 
     def __init__(self, client: AsyncClient) -> None:

@@ -13,6 +13,7 @@ from tests.conformance.gateway.wishes import (
     Calls,
     Document,
     Media,
+    NoWords,
     Results,
     Said,
     Told,
@@ -40,29 +41,37 @@ _FINISHES = {
 }
 
 
-class OpenAIProblems:
-    """How the client's exceptions are read, at both doors."""
+class OpenAI(Door):
+    """What both doors have in common."""
+
+    failures = FAILURES
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        self.client = client
 
     def problem(self, error: Exception) -> Problem:
         assert isinstance(error, openai.APIError)
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         return Problem(status, error.code, error.param, error.message)
 
+    async def models(self) -> list[str]:
+        return [model.id async for model in self.client.models.list()]
 
-class OpenAIChat(OpenAIProblems, Door):
+    async def model(self, name: str) -> str:
+        return (await self.client.models.retrieve(name)).id
+
+
+class OpenAIChat(OpenAI):
     """`client.chat.completions`."""
 
     name = dialect = "openai_chat"
-    failures = FAILURES
     spelling = {
         "output": "response_format",
         "reasoning": "reasoning_effort",
         "max_tokens": "max_completion_tokens",
         "inputs": "input",
+        "system": "messages",
     }
-
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        self.client = client
 
     async def ask(self, model: str, wish: Wish) -> Told:
         body = _body(wish)
@@ -82,7 +91,7 @@ class OpenAIChat(OpenAIProblems, Door):
                 for call in choice.delta.tool_calls or ():
                     argument_deltas += bool(call.function and call.function.arguments)
         assert usages == 1, "usage comes once, at the end"
-        told = _told(state.get_final_completion())
+        told = _told(state.current_completion_snapshot)
         told.deltas, told.argument_deltas = deltas, argument_deltas
         return told
 
@@ -99,12 +108,6 @@ class OpenAIChat(OpenAIProblems, Door):
         packed = answer.data[0].embedding
         assert isinstance(packed, str)
         return packed
-
-    async def models(self) -> list[str]:
-        return [model.id async for model in self.client.models.list()]
-
-    async def model(self, name: str) -> str:
-        return (await self.client.models.retrieve(name)).id
 
 
 def _body(wish: Wish) -> Document:
@@ -177,6 +180,8 @@ def _messages(turn: Turn) -> list[Document]:
             ]
             return [{"role": "assistant", "content": None, "tool_calls": calls}]
         case Results():
+            if any(result.is_error for result in turn.results):
+                raise NoWords("chat completions have no mark for a tool that failed")
             return [
                 {"role": "tool", "tool_call_id": result.call.id, "content": result.text}
                 for result in turn.results
@@ -189,8 +194,9 @@ def _media(media: Media) -> Document:
     if media.kind == "image":
         url = media.url or f"data:{media.media_type};base64,{media.data}"
         return {"type": "image_url", "image_url": {"url": url}}
-    file = {"filename": "a.pdf", "file_data": f"data:{media.media_type};base64,{media.data}"}
-    return {"type": "file", "file": file}
+    # A URL in its place is the vendors' way; OpenAI's own API has none.
+    data = media.url or f"data:{media.media_type};base64,{media.data}"
+    return {"type": "file", "file": {"filename": "a.pdf", "file_data": data}}
 
 
 def _tool(tool: Tool) -> Document:
@@ -205,6 +211,7 @@ def _told(answer: Any) -> Told:
     message = first.message
     native = message.model_dump(exclude_none=True, exclude={"parsed"})
     for call in native.get("tool_calls", ()):
+        call.pop("index", None)  # left over from a stream, and OpenAI refuses it
         call["function"].pop("parsed_arguments", None)
     told = Told(
         text=message.content or "",
@@ -214,7 +221,7 @@ def _told(answer: Any) -> Told:
             for call in message.tool_calls or ()
         ],
         finish=_FINISHES[first.finish_reason],
-        refused=bool(message.refusal),
+        refused=bool(message.refusal) or first.finish_reason == "content_filter",
         native=[native],
         candidates=[choice.message.content for choice in answer.choices],
         logprobs=bool(first.logprobs and first.logprobs.content),

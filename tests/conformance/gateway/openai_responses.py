@@ -3,10 +3,7 @@
 import json
 from typing import Any
 
-import openai
-
-from tests.conformance.gateway.doors import Door
-from tests.conformance.gateway.openai_chat import FAILURES, OpenAIProblems
+from tests.conformance.gateway.openai_chat import OpenAI
 from tests.conformance.gateway.wishes import (
     Answered,
     Call,
@@ -32,20 +29,19 @@ _SAMPLING = {
 }
 
 
-class OpenAIResponses(OpenAIProblems, Door):
+class OpenAIResponses(OpenAI):
     """`client.responses`. Nothing is stored, so encrypted thoughts are asked for."""
 
     name = dialect = "openai_responses"
-    failures = FAILURES
     spelling = {
         "messages": "input",
         "output": "text.format",
         "max_tokens": "max_output_tokens",
         "logprobs": "include",
+        "user": "safety_identifier",
+        "system": "instructions",
+        "reasoning": "reasoning.effort",
     }
-
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        self.client = client
 
     async def ask(self, model: str, wish: Wish) -> Told:
         body = _body(wish)
@@ -141,6 +137,8 @@ def _items(turn: Turn) -> list[Any]:
                 for call in turn.calls
             ]
         case Results():
+            if any(result.is_error for result in turn.results):
+                raise NoWords("the Responses API has no mark for a tool that failed")
             return [
                 {
                     "type": "function_call_output",
@@ -185,6 +183,7 @@ def _told(answer: Any) -> Told:
     if answer.status == "incomplete":
         reason = answer.incomplete_details.reason
         told.finish = {"max_output_tokens": "length", "content_filter": "filter"}[reason]
+        told.refused |= reason == "content_filter"
     else:
         assert answer.status == "completed"
     usage = answer.usage

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.conformance.gateway.cells import Cell
+from tests.conformance.gateway.doors import Problem
 from tests.conformance.gateway.wishes import (
     Answered,
     Call,
@@ -201,12 +202,14 @@ def _is_json(told: Told, _: Cell) -> None:
 
 
 def _thought(told: Told, cell: Cell) -> None:
-    assert cell.billed.reasoning > 0
+    # Ollama counts thoughts as any other output.
+    assert cell.billed.reasoning > 0 or told.thoughts
     assert told.text.startswith("You said")
 
 
 def _thought_nothing(told: Told, cell: Cell) -> None:
     assert cell.billed.reasoning == 0
+    assert not told.thoughts
     assert told.text.startswith("You said")
 
 
@@ -225,9 +228,9 @@ def _thinks_and_calls(*, stream: bool) -> Drive:
             thinking=True,
             stream=stream,
         )
-        first = await cell.ask("thinks", wish)
+        first = await cell.ask("signs", wish)
         results = [Result(call, "sunny") for call in first.calls]
-        second = await cell.ask("thinks", wish.then(Answered(first), Results(results)))
+        second = await cell.ask("signs", wish.then(Answered(first), Results(results)))
         return first, second
 
     return drive
@@ -245,7 +248,7 @@ async def _from_another(cell: Cell) -> tuple[Told, Told]:
     wish = Wish(
         [User('think, then get_weather {"city": "Oslo"}')], tools=TOOLS, thinking=True
     )
-    name = await cell.registered.name(cell.other, cell.other.thinks)
+    name = await cell.registered.name(cell.other, cell.other.signs)
     first = await cell.door.ask(name, wish)
     results = [Result(call, "sunny") for call in first.calls]
     wish = Wish([*wish.turns, Answered(first), Results(results)], tools=TOOLS)
@@ -268,15 +271,31 @@ def _refuses(told: Told, _: Cell) -> None:
     assert told.refused
 
 
-def _was_filtered(told: Told, cell: Cell) -> None:
-    """Who does not say so in an error says so in the answer."""
-    assert told.refused
+async def _asks_the_filter(cell: Cell) -> Told | Problem:
+    """Some providers say so in an error, others in the answer."""
+    try:
+        return await cell.ask_fault("filter", PLAIN)
+    except cell.door.failures.bad_request as error:
+        return cell.door.problem(error)
+
+
+def _was_filtered(outcome: Told | Problem, _: Cell) -> None:
+    if isinstance(outcome, Told):
+        assert outcome.refused
+        return
+    assert outcome.status == 400
+    assert "filter" in outcome.message or "Invalid prompt" in outcome.message
 
 
 def _was_cached(told: Told, cell: Cell) -> None:
     assert cell.billed.cached_input > 0
     assert told.usage is not None
     assert told.usage.cached == cell.billed.cached_input
+
+
+def _marks_counted(told: Told, cell: Cell) -> None:
+    assert cell.stand_in.usage[-2].cache_write > 0
+    _was_cached(told, cell)
 
 
 async def _asks_twice(cell: Cell) -> Told:
@@ -287,10 +306,7 @@ async def _asks_twice(cell: Cell) -> Told:
 
 async def _asks_twice_marked(cell: Cell) -> Told:
     wish = Wish([User("hello")], system=["A long order. " * 400], cache=True)
-    told = await cell.ask("talks", wish)
-    assert told.usage is not None
-    assert cell.billed.cache_write > 0
-    assert told.usage.written in (None, cell.billed.cache_write)
+    await cell.ask("talks", wish)
     return await cell.ask("talks", wish)
 
 
@@ -456,6 +472,7 @@ SCENARIOS: Final = (
         "History with calls, no tools on offer",
         asks(Wish(CALLED.turns)),
         says("Results: sunny"),
+        "tools",
     ),
     Scenario(
         "tool-required",
@@ -604,9 +621,9 @@ SCENARIOS: Final = (
     Scenario(
         "refusal-streamed", "Refusal, streamed", asks(Wish([User("refuse")], stream=True)), _refuses
     ),
-    Scenario("filter", "Prompt refused by a filter", faulty("filter"), _was_filtered),
+    Scenario("filter", "Prompt refused by a filter", _asks_the_filter, _was_filtered),
     Scenario("cache", "Cached tokens told", _asks_twice, _was_cached),
-    Scenario("cache-marks", "Marks for the cache", _asks_twice_marked, _was_cached, "cache_control"),
+    Scenario("cache-marks", "Marks for the cache", _asks_twice_marked, _marks_counted, "cache_control"),
     sampled("temperature", 0.35),
     sampled("top_p", 0.85),
     sampled("top_k", 17),
@@ -630,7 +647,7 @@ SCENARIOS: Final = (
     ),
     sampled("user", "somebody-7"),
     sampled("metadata", {"run": "seven"}),
-    sampled("service_tier", "default"),
+    sampled("service_tier", "flex"),
     Scenario(
         "unknown-field",
         "A field that nobody knows",

@@ -11,30 +11,33 @@ from model_service.kernel.types import Provider
 class Upstream:
     """A provider, called in one way.
 
-    `dialect` names the door whose calls pass through unchanged. The rest are models of the
-    stand-in: one that talks and calls tools, one that thinks, sees, samples as it is told, or
-    gives vectors. `thinks_with` are settings of the model that thinks.
+    `unchanged` names the dialects whose calls pass through. The rest are models of the
+    stand-in: one that talks and calls tools, one that thinks, one that calls tools while it
+    thinks, one that sees, one that samples as it is told, and one that gives vectors.
     """
 
     name: str
     provider: Provider
-    dialect: str | None
+    unchanged: frozenset[str]
     talks: str
     thinks: str
+    signs: str
     sees: str
     samples: str
     embeds: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    thinks_with: Mapping[str, Any] = field(default_factory=dict)
 
+
+_OPENAI: Final = frozenset({"openai_chat", "openai_responses"})
 
 UPSTREAMS: Final = (
     Upstream(
         name="openai",
         provider=Provider.OPENAI,
-        dialect="openai_chat",
+        unchanged=_OPENAI,
         talks="gpt-4.1",
-        thinks="gpt-5",
+        thinks="gpt-5.5",
+        signs="gpt-5",
         sees="gpt-4.1",
         samples="gpt-4.1",
         embeds="text-embedding-3-small",
@@ -42,9 +45,10 @@ UPSTREAMS: Final = (
     Upstream(
         name="openai_by_responses",
         provider=Provider.OPENAI,
-        dialect="openai_responses",
+        unchanged=frozenset({"openai_responses"}),
         talks="gpt-4.1",
         thinks="gpt-5.5",
+        signs="gpt-5.5",
         sees="gpt-4.1",
         samples="gpt-4.1",
         embeds="text-embedding-3-small",
@@ -53,18 +57,20 @@ UPSTREAMS: Final = (
     Upstream(
         name="anthropic",
         provider=Provider.ANTHROPIC,
-        dialect="anthropic",
+        unchanged=frozenset({"anthropic"}),
         talks="claude-haiku-5-5",
         thinks="claude-haiku-5-5",
+        signs="claude-haiku-5-5",
         sees="claude-haiku-5-5",
         samples="claude-haiku-4-5",
     ),
     Upstream(
         name="google",
         provider=Provider.GOOGLE,
-        dialect="google",
+        unchanged=frozenset({"google"}),
         talks="gemini-3.8-flash",
-        thinks="gemini-3.6-flash",
+        thinks="gemini-3.5-flash-lite",
+        signs="gemini-3.8-flash",
         sees="gemini-3.8-flash",
         samples="gemini-3.6-flash",
         embeds="gemini-embedding-2",
@@ -72,9 +78,10 @@ UPSTREAMS: Final = (
     Upstream(
         name="azure",
         provider=Provider.AZURE,
-        dialect="openai_chat",
+        unchanged=_OPENAI,
         talks="gpt-4.1",
-        thinks="gpt-5",
+        thinks="gpt-5.5",
+        signs="gpt-5",
         sees="gpt-4.1",
         samples="gpt-4.1",
         embeds="text-embedding-3-large",
@@ -82,9 +89,10 @@ UPSTREAMS: Final = (
     Upstream(
         name="ollama",
         provider=Provider.OLLAMA,
-        dialect=None,
+        unchanged=frozenset(),
         talks="llama3.2",
         thinks="gemma4",
+        signs="gemma4",
         sees="gemma4",
         samples="llama3.2",
         embeds="nomic-embed-text",
@@ -92,12 +100,12 @@ UPSTREAMS: Final = (
     Upstream(
         name="custom",
         provider=Provider.CUSTOM,
-        dialect="openai_chat",
+        unchanged=frozenset({"openai_chat"}),
         talks="gpt-4.1",
-        thinks="gpt-5",
+        thinks="gpt-5.5",
+        signs="gpt-5",
         sees="gpt-4.1",
         samples="gpt-4.1",
         embeds="text-embedding-3-small",
-        thinks_with={"preset": "groq"},
     ),
 )
