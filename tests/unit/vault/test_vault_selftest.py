@@ -8,6 +8,10 @@ from model_service.vault import primitives
 from model_service.vault.selftest import run_self_test
 
 
+def test_the_library_of_this_machine_passes() -> None:
+    run_self_test()
+
+
 def test_the_library_of_this_machine_passes_within_five_milliseconds() -> None:
     run_self_test()
     fastest = min(_seconds(run_self_test) for _ in range(20))
@@ -63,6 +67,23 @@ def test_a_library_that_opens_what_was_altered_fails(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(primitives, "aes_gcm_open", trusting)
     with pytest.raises(SelfTestFailure, match=r"AES-256-GCM authentication$"):
         run_self_test()
+
+
+def test_the_tag_that_must_be_refused_differs_in_its_last_bit_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = primitives.aes_gcm_open
+    opened: list[bytes] = []
+
+    def watched(key: bytes, iv: bytes, sealed: bytes, aad: bytes) -> bytes:
+        opened.append(sealed)
+        return real(key, iv, sealed, aad)
+
+    monkeypatch.setattr(primitives, "aes_gcm_open", watched)
+    run_self_test()
+    right, altered = opened
+    assert int.from_bytes(right) ^ int.from_bytes(altered) == 1
+    assert len(right) == len(altered)
 
 
 def test_a_library_that_refuses_what_is_right_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from model_service.kernel.errors import IntegrityFailure, SecretMismatch
+from model_service.kernel.errors import IntegrityFailure, SecretMismatch, StartupFault
 from model_service.kernel.secret import Secret
 from model_service.vault.keyring import open_keyring, unlock_keyring
 from model_service.vault.transit import TRANSIT_KIND
@@ -77,3 +77,11 @@ async def test_a_keyring_wrapped_by_a_secret_is_a_mismatch_for_a_key_kept_elsewh
     store = await one_term_store()
     with pytest.raises(SecretMismatch, match="not wrapped by the key of the tests"):
         await unlock_keyring(store, [RemoteUnlocker(KeyKeptElsewhere())])
+
+
+def test_a_secret_that_is_too_short_is_named_by_its_setting() -> None:
+    with pytest.raises(StartupFault, match=r"^ENCRYPTION_SECRET must be at least 32"):
+        ScryptUnlocker(Secret("x" * 31)).require_usable()
+    with pytest.raises(StartupFault, match=r"^ENCRYPTION_SECRET_PREVIOUS must be at least 32"):
+        ScryptUnlocker(Secret("x" * 31), "ENCRYPTION_SECRET_PREVIOUS").require_usable()
+    ScryptUnlocker(Secret("x" * 32)).require_usable()

@@ -252,6 +252,7 @@ async def test_a_process_without_its_wrap_reads_the_keyring_no_more_and_says_so(
     watched.store.running = running
     with capture_logs() as logs:
         await watched.watch.step()
+        assert [entry["log_level"] for entry in logs] == ["error"], "at once"
         terms = TermRotation(through_new, watched.store, WITNESSES)
         watched.store.running = {}
         await terms.activate(await terms.add())
