@@ -271,6 +271,18 @@ async def test_expect_100_continue_is_answered(world: GatewayWorld, dial: Dial) 
         careful.leave()
 
 
+async def test_a_caller_who_asks_first_need_not_send_what_is_too_large(
+    world: GatewayWorld, dial: Dial
+) -> None:
+    token = await world.token()
+    careful = await dial()
+    careful.writer.write(
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
+        f"content-length: {wire.MAX_BODY + 1}\r\nexpect: 100-continue\r\n\r\n".encode()
+    )
+    assert b" 413 " in await careful.head()
+
+
 async def test_many_callers_leave_at_once(world: GatewayWorld, dial: Dial) -> None:
     async with serve(silent) as server:
         call = await asks(world, server)

@@ -136,6 +136,7 @@ class Call:
         "_protocol",
         "_task",
         "_transport",
+        "_wants_to_know",
         "arrival",
         "disconnected",
         "family",
@@ -161,13 +162,14 @@ class Call:
         self.status = 0
         headers: RawHeaders = protocol.headers
         client = protocol.client
+        request_id, declared = _read(headers)
         self.arrival = Arrival(
             method,
             # Without the query: it may hold anything.
             protocol.url.partition(b"?")[0].decode("latin-1"),
             headers,
             None if client is None else client[0],
-            _request_id(headers),
+            request_id or uuid7_text(),
         )
         self.route: Route | None = find(protocol.url, headers)
         self.family = (
@@ -179,8 +181,9 @@ class Call:
         self._length = 0
         self._is_turn = False
         self._task: asyncio.Task[None] | None = None
-        if protocol.expect_100_continue:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._wants_to_know = protocol.expect_100_continue
+        if declared > self._limit:
+            self._refuse_body()
 
     # What the protocol does.
 
@@ -198,10 +201,7 @@ class Call:
         if self._length <= self._limit:
             self._pieces.append(piece)
         elif not self.is_refused:
-            self._pieces = []
-            self.is_refused = True
-            self.keep_alive = False
-            self._protocol.linger()
+            self._refuse_body()
             self._start()
 
     def complete(self) -> None:
@@ -215,6 +215,8 @@ class Call:
     def turn(self) -> None:
         """All requests before it on the connection are answered."""
         self._is_turn = True
+        if self._wants_to_know and self.more_body and not self.is_refused:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._start()
 
     def leave(self) -> None:
@@ -222,6 +224,12 @@ class Call:
         self.disconnected = True
         if self._task is not None and not self.response_complete:
             self._task.cancel()
+
+    def _refuse_body(self) -> None:
+        self._pieces = []
+        self.is_refused = True
+        self.keep_alive = False
+        self._protocol.linger()
 
     def _start(self) -> None:
         if not self._is_turn or self._task is not None or (self.more_body and not self.is_refused):
@@ -310,13 +318,17 @@ class Call:
         self._protocol.on_response_complete()
 
 
-def _request_id(headers: RawHeaders) -> str:
+def _read(headers: RawHeaders) -> tuple[str | None, int]:
+    """The caller's id for the request, if it is a sane one, and the bytes it says to send."""
+    request_id, declared = None, 0
     for name, value in headers:
-        if (
+        if name == b"content-length":  # llhttp has checked its digits
+            declared = int(value)
+        elif (
             name == b"x-request-id"
             and 0 < len(value) <= _MAX_REQUEST_ID
             and _ID_CHARACTERS.issuperset(value)
             and value[:1].isalnum()
         ):
-            return value.decode("ascii")
-    return uuid7_text()
+            request_id = value.decode("ascii")
+    return request_id, declared
