@@ -52,6 +52,7 @@ class Anthropic(Door):
         "output": "output_config.format",
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "user": "metadata.user_id",
+        "reasoning.visible": "thinking.display",
     }
 
     def __init__(self, client: anthropic.AsyncAnthropic) -> None:

@@ -18,6 +18,7 @@ class Registered:
     """The models that were registered so far: each is for the whole run."""
 
     world: GatewayWorld
+    vendor_url: str
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     async def name(self, upstream: Upstream, model: str) -> str:
@@ -26,6 +27,8 @@ class Registered:
         if key not in self.names:
             name = f"{upstream.name}-{secrets.token_hex(4)}"
             settings = dict(upstream.settings)
+            if upstream.provider is Provider.CUSTOM:
+                settings["baseUrl"] = self.vendor_url
             more: dict[str, Any] = {"providerSettings": settings} if settings else {}
             await self.world.model(
                 name, upstream.provider, modelId=model, maxTokens=8000, **more

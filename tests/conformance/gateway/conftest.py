@@ -20,6 +20,7 @@ from tests.conformance.gateway.google_door import Google
 from tests.conformance.gateway.openai_chat import AzureStyle, OpenAIChat
 from tests.conformance.gateway.openai_responses import OpenAIResponses
 from tests.conformance.gateway.upstreams import UPSTREAMS, Upstream
+from tests.conformance.gateway.vendor import Vendor, serving
 from tests.gateway_world import GatewayWorld
 
 MakeCell = Callable[[str, Upstream], Cell]
@@ -27,8 +28,14 @@ _SECONDS = 20
 
 
 @pytest_asyncio.fixture(scope="session")
-async def registered(shared_world: GatewayWorld) -> Registered:
-    return Registered(shared_world)
+async def vendor() -> AsyncIterator[Vendor]:
+    async with serving() as vendor:
+        yield vendor
+
+
+@pytest_asyncio.fixture(scope="session")
+async def registered(shared_world: GatewayWorld, vendor: Vendor) -> Registered:
+    return Registered(shared_world, vendor.base_url)
 
 
 @pytest.fixture(scope="session")
@@ -79,17 +86,25 @@ async def doors(
 
 @pytest.fixture
 def cell(
-    sandbox: Sandbox, doors: dict[str, Door], registered: Registered, headers: dict[str, str]
+    sandbox: Sandbox,
+    vendor: Vendor,
+    doors: dict[str, Door],
+    registered: Registered,
+    headers: dict[str, str],
 ) -> MakeCell:
     """Makes a cell, with empty ledgers at all providers."""
 
+    vendor.clear()
+
     def make(door: str, upstream: Upstream) -> Cell:
         headers.clear()
-        stand_in = (
-            sandbox.openai if upstream.provider is Provider.CUSTOM else sandbox.of(upstream.provider)
-        )
+        is_custom = upstream.provider is Provider.CUSTOM
+        stand_in = vendor if is_custom else sandbox.of(upstream.provider)
         other = next(
-            one for one in UPSTREAMS[2:4] if one.provider is not upstream.provider
+            one
+            for one in UPSTREAMS
+            if one.provider in (Provider.ANTHROPIC, Provider.GOOGLE)
+            and one.provider is not upstream.provider
         )
         return Cell(doors[door], upstream, other, registered, stand_in, headers)
 

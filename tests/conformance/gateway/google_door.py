@@ -64,6 +64,7 @@ class Google(Door):
         "logprobs": "generationConfig.responseLogprobs",
         "output": "generationConfig.responseSchema",
         "reasoning": "generationConfig.thinkingConfig",
+        "reasoning.visible": "generationConfig.thinkingConfig.includeThoughts",
         "tool_choice": "toolConfig.functionCallingConfig",
         "inputs": "content",
         "dimensions": "outputDimensionality",

@@ -146,7 +146,7 @@ def _body(wish: Wish) -> Document:
             {
                 "type": "text",
                 "text": last["content"],
-                "cache_control": {"type": "ephemeral"},
+                "prompt_cache_breakpoint": {"mode": "explicit"},
             }
         ]
     for name, value in wish.sampling.items():

@@ -41,6 +41,7 @@ class OpenAIResponses(OpenAI):
         "user": "safety_identifier",
         "system": "instructions",
         "reasoning": "reasoning.effort",
+        "cache_control": "prompt_cache_breakpoint",
     }
 
     async def ask(self, model: str, wish: Wish) -> Told:
@@ -66,7 +67,11 @@ class OpenAIResponses(OpenAI):
 
 def _body(wish: Wish) -> Document:
     body: Document = {"input": [], "store": False}
-    if wish.system:
+    if wish.cache:
+        mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+        parts = [{"type": "input_text", "text": text, **mark} for text in wish.system]
+        body["input"].append({"role": "developer", "content": parts})
+    elif wish.system:
         body["instructions"] = "\n\n".join(wish.system)
     for turn in wish.turns:
         body["input"] += _items(turn)
@@ -100,8 +105,6 @@ def _body(wish: Wish) -> Document:
             body["include"] = ["reasoning.encrypted_content"]
     if wish.stop:
         raise NoWords("the Responses API has no stop sequences")
-    if wish.cache:
-        raise NoWords("the Responses API has no marks for the cache")
     if wish.max_tokens is not None:
         body["max_output_tokens"] = wish.max_tokens
     for name, value in wish.sampling.items():

@@ -33,8 +33,8 @@ async def test_a_cell_is_what_the_document_says(
         case NotAsked():
             with pytest.raises(NoWords):
                 await scenario.drive(tried)
-        case Refused():
-            await is_refused(scenario, tried)
+        case Refused(says=says):
+            await is_refused(scenario, tried, says)
         case Dropped(field=field):
             outcome = await scenario.drive(tried)
             assert tried.door.spelled(field) in tried.dropped
@@ -58,11 +58,17 @@ async def works(scenario: Scenario, cell: Cell) -> None:
     scenario.check(outcome, cell)
 
 
-async def is_refused(scenario: Scenario, cell: Cell) -> None:
-    """The client raises what it has for a bad request, and the message names the field."""
+async def is_refused(scenario: Scenario, cell: Cell, says: str | None) -> None:
+    """The client raises what it has for a bad request, which names the field, or says why not."""
     with pytest.raises(cell.door.failures.bad_request) as caught:
         await scenario.drive(cell)
     problem = cell.door.problem(caught.value)
     assert problem.status == 400
-    field = cell.door.spelled(scenario.field or "")
-    assert field in (problem.field or problem.message) or field in problem.message
+    if says is not None:
+        assert cell.stand_in.requests, "it passes as far as the provider"
+        assert says in problem.message
+        return
+    assert not cell.stand_in.requests, "it is refused before anybody is asked"
+    assert problem.code == "unsupported"
+    if scenario.field is not None:
+        assert cell.door.spelled(scenario.field) == problem.field

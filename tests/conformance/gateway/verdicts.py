@@ -2,19 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from model_service.sandbox.script import REFUSAL
 from tests.conformance.gateway.cells import Cell
+from tests.conformance.gateway.wishes import Told
 
 ALL: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It is refused with a 400 that names the field."""
+    """It is refused with a 400 that names the field.
+
+    Where the provider itself refuses what passed unchanged, `says` is in its own words for it.
+    """
 
     reason: str
-    word = "no"
+    says: str | None = None
+    word: ClassVar = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class NotAsked:
     """The door's dialect has no words for it, so nobody can ask."""
 
     reason: str
-    word = "–"
+    word: ClassVar = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Dropped:
 
     reason: str
     field: str
-    word = "dropped"
+    word: ClassVar = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Otherwise:
 
     reason: str
     check: Callable[[Any, Cell], None]
-    word = "otherwise"
+    word: ClassVar = "otherwise"
 
 
 Verdict = Refused | NotAsked | Dropped | Otherwise
@@ -64,7 +70,213 @@ class Rule:
         )
 
 
-RULES: Final = ()
+def _is_text(told: Told, cell: Cell) -> None:
+    assert told.text == REFUSAL
+    assert told.finish == "stop"
+
+
+def _tells_of_no_cache(told: Told, cell: Cell) -> None:
+    assert told.usage is not None
+    assert not told.usage.cached
+
+
+_CHAT: Final = "openai_chat azure_style"
+_BOTH: Final = "openai_chat openai_responses"
+_THOUGHTS: Final = "thoughts thoughts-streamed"
+_STOPS: Final = "stop stop-streamed"
+_PENALTIES: Final = "presence-penalty frequency-penalty"
+_EMBEDDINGS: Final = "embedding embeddings embedding-size embedding-base64"
+_OF_OPENAI: Final = "openai azure"
+
+RULES: Final = (
+    # What a door has no words for.
+    Rule(
+        NotAsked("OpenAI's APIs have no mark for it: the result's text has to say it"),
+        "tool-error",
+        _BOTH,
+    ),
+    Rule(NotAsked("the Gemini API cannot forbid parallel calls"), "one-call", "google"),
+    Rule(NotAsked("the Messages API gives JSON by a schema alone"), "json", "anthropic"),
+    Rule(
+        NotAsked("the Responses API has no such field"),
+        f"{_STOPS} top-k seed {_PENALTIES} logit-bias n",
+        "openai_responses",
+    ),
+    Rule(
+        NotAsked("the Messages API has no such field"),
+        f"seed {_PENALTIES} logit-bias logprobs n metadata service-tier",
+        "anthropic",
+    ),
+    Rule(
+        NotAsked("the Gemini API has no such field"), "cache-marks logit-bias user metadata", "google"
+    ),
+    Rule(
+        NotAsked("asked for at /v1/embeddings, whose rows are those of chat completions"),
+        _EMBEDDINGS,
+        "openai_responses",
+    ),
+    Rule(NotAsked("the Messages API has no embeddings"), _EMBEDDINGS, "anthropic"),
+    Rule(NotAsked("the Gemini API gives numbers alone"), "embedding-base64", "google"),
+    Rule(NotAsked("there is no such route at this door"), "count", _BOTH),
+    # What a provider has nothing like.
+    Rule(
+        Refused(
+            "passes unchanged, and Anthropic wants the tools defined; through other doors they are",
+            says="must define tools",
+        ),
+        "calls-without-tools",
+        "anthropic",
+        "anthropic",
+    ),
+    Rule(
+        Refused("Ollama's models cannot be made to call a tool"),
+        "tool-required tool-named",
+        ALL,
+        "ollama",
+    ),
+    Rule(Refused("Gemini decides how many calls it makes at once"), "one-call", ALL, "google"),
+    Rule(Refused("Ollama's models may always make several calls"), "one-call", ALL, "ollama"),
+    Rule(Refused("Ollama takes images as data, and fetches none"), "image-url", ALL, "ollama"),
+    Rule(Refused("Ollama takes no files"), "file file-url", ALL, "ollama"),
+    Rule(
+        Refused("OpenAI's chat completions take files as data alone", says="file_data"),
+        "file-url",
+        _CHAT,
+        _OF_OPENAI,
+    ),
+    Rule(
+        Refused("OpenAI's chat completions take files as data alone"),
+        "file-url",
+        "anthropic google",
+        _OF_OPENAI,
+    ),
+    Rule(Refused("Anthropic gives JSON by a schema alone"), "json", ALL, "anthropic"),
+    Rule(
+        Refused(
+            "passes unchanged, and OpenAI's chat completions know no `reasoning`", says="reasoning"
+        ),
+        _THOUGHTS,
+        _CHAT,
+        _OF_OPENAI,
+    ),
+    Rule(
+        Dropped(
+            "OpenAI's chat completions never show thoughts; models that are called by the"
+            " Responses API do",
+            "reasoning.visible",
+        ),
+        _THOUGHTS,
+        "anthropic google",
+        _OF_OPENAI,
+    ),
+    Rule(
+        Refused("the Responses API has no stop sequences"), _STOPS, ALL, "openai_by_responses"
+    ),
+    Rule(Otherwise("Ollama tells of no cache", _tells_of_no_cache), "cache", ALL, "ollama"),
+    Rule(
+        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        "cache-marks",
+        "openai_chat",
+        "openai_by_responses google ollama",
+    ),
+    Rule(
+        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        "cache-marks",
+        "openai_responses",
+        "google ollama custom",
+    ),
+    Rule(
+        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        "cache-marks",
+        "anthropic",
+        "openai openai_by_responses google azure ollama custom",
+    ),
+    Rule(
+        Otherwise("with Ollama a refusal is a text like any other", _is_text),
+        "refusal refusal-streamed",
+        ALL,
+        "ollama",
+    ),
+    Rule(
+        Otherwise("Ollama has no filters: its models refuse in a text like any other", _is_text),
+        "filter",
+        ALL,
+        "ollama",
+    ),
+    # The fields that change an answer, or annotate a request.
+    Rule(
+        Refused("passes unchanged, and OpenAI's models take none", says="top_k"),
+        "top-k",
+        _CHAT,
+        _OF_OPENAI,
+    ),
+    Rule(Refused("OpenAI's models take none"), "top-k", ALL, "openai openai_by_responses azure"),
+    Rule(
+        Refused("the Responses API has no such field"),
+        f"seed {_PENALTIES} logit-bias n",
+        ALL,
+        "openai_by_responses",
+    ),
+    Rule(
+        Refused("Anthropic's models have nothing like it"),
+        f"seed {_PENALTIES} logit-bias logprobs n",
+        ALL,
+        "anthropic",
+    ),
+    Rule(
+        Refused("Gemini's models of today have it switched off", says="Penalty"),
+        _PENALTIES,
+        ALL,
+        "google",
+    ),
+    Rule(
+        Refused("Gemini's models of today have it switched off", says="Logprobs"),
+        "logprobs",
+        ALL,
+        "google",
+    ),
+    Rule(Refused("Gemini has nothing like it"), "logit-bias", ALL, "google"),
+    Rule(Refused("Ollama has nothing like it"), "logit-bias n", ALL, "ollama"),
+    Rule(
+        Dropped("the provider has no place for it, and the answer is the same", "user"),
+        "user",
+        "openai_chat openai_responses anthropic",
+        "google ollama",
+    ),
+    Rule(
+        Dropped("some vendors refuse it, and the answer is the same", "user"),
+        "user",
+        "openai_responses anthropic",
+        "custom",
+    ),
+    Rule(
+        Refused(
+            "passes unchanged, and OpenAI takes it for stored answers alone", says="'metadata'"
+        ),
+        "metadata",
+        _CHAT,
+        "openai azure custom",
+    ),
+    Rule(
+        Dropped("the provider has no place for it, and the answer is the same", "metadata"),
+        "metadata",
+        ALL,
+        "anthropic google ollama custom",
+    ),
+    Rule(Refused("Anthropic has no such tier"), "service-tier", ALL, "anthropic"),
+    Rule(Refused("Ollama serves all calls alike"), "service-tier", ALL, "ollama"),
+    Rule(
+        Refused("vendors have no such tier"),
+        "service-tier",
+        "openai_responses google",
+        "custom",
+    ),
+    # What is not a call of a model.
+    Rule(Refused("Anthropic has no embeddings"), _EMBEDDINGS, ALL, "anthropic"),
+    Rule(
+        Refused("the provider counts no tokens without a call"), "count", ALL, "azure ollama custom"
+    ),
+)
 
 
 def verdict(scenario: str, door: str, upstream: str) -> Verdict | None:
