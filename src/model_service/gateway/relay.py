@@ -113,7 +113,10 @@ class Translated:
         request = door.read(body, target.name, stream=stream and streams)
         notes = _notes(door.spelling, target)
         self._request = request
-        self.outgoing = upstream.request(request, target, notes)
+        try:
+            self.outgoing = upstream.request(request, target, notes)
+        except CallFailed as failed:
+            raise notes.spelled(failed) from None
         self.dropped: Sequence[str] = [*request.dropped, *notes.dropped]
         self.usage: Usage | None = None
 
@@ -213,7 +216,10 @@ class Counted:
         self._upstream = upstream
         notes = _notes(reads.spelling, target)
         request = reads.read(body, target.name, stream=False)
-        self.outgoing = upstream.count_request(request, target, notes)
+        try:
+            self.outgoing = upstream.count_request(request, target, notes)
+        except CallFailed as failed:
+            raise notes.spelled(failed) from None
         self.dropped: Sequence[str] = [*request.dropped, *notes.dropped]
         self.usage: Usage | None = None
 
@@ -239,7 +245,10 @@ class Embedded:
         self._name = target.name
         notes = _notes(door.spelling, target)
         self._request = door.read(body, target.name)
-        self.outgoing = upstream.request(self._request, target, notes)
+        try:
+            self.outgoing = upstream.request(self._request, target, notes)
+        except CallFailed as failed:
+            raise notes.spelled(failed) from None
         self.dropped: Sequence[str] = notes.dropped
         self.usage: Usage | None = None
 

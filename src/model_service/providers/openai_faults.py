@@ -105,6 +105,9 @@ _PHRASES: Final = (
 _CERTAIN: Final = frozenset((401, 402))
 _LIMIT_REFINED: Final = frozenset((_K.QUOTA_EXHAUSTED, _K.CONTEXT_LENGTH, _K.CONTENT_FILTER))
 
+#: Callers look for OpenAI's words for these, to shorten what they sent; others tell them nothing.
+_ACTED_ON: Final = frozenset((_K.CONTEXT_LENGTH, _K.CONTENT_FILTER))
+
 _LONGEST_MESSAGE: Final = 8_000
 _REFUSED_KEY: Final = "The provider refused the stored key"
 
@@ -166,7 +169,9 @@ class OpenAIFaults:
             # in that one. The provider's own code would say so as well.
             if not message.startswith(_REFUSED_KEY):
                 message = f"{_REFUSED_KEY}: {message}"
-        elif fault.code is not None:
+        elif fault.code is not None and (
+            fault.kind not in _ACTED_ON or _SPECIFIC.get(fault.code.lower()) is fault.kind
+        ):
             code = fault.code
         return {"error": {"message": message, "type": kind, "param": fault.param, "code": code}}
 

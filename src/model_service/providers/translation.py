@@ -8,7 +8,7 @@ All of this is pure: no I/O, no clock, no state beyond one call's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from model_service.kernel.types import Provider
@@ -82,6 +82,15 @@ class Notes:
         spelled = self._spelling.get(name, name)
         if spelled not in self.dropped:
             self.dropped.append(spelled)
+
+    def spelled(self, failed: CallFailed) -> CallFailed:
+        """What an upstream refused by itself, with the field as the door calls it."""
+        fault = failed.fault
+        name = self._spelling.get(fault.param) if fault.param is not None else None
+        if name is None:
+            return failed
+        reason = fault.message.removeprefix(f"{fault.param}: ")
+        return CallFailed(replace(fault, param=name, message=f"{name}: {reason}"))
 
 
 class StreamRelay(Protocol):

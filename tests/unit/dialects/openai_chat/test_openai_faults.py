@@ -368,3 +368,16 @@ def test_the_official_client_raises_the_error_of_a_stream() -> None:
 )
 def test_an_error_in_a_200_is_told_from_an_answer(document: Any, is_error: bool) -> None:
     assert holds_error(document) is is_error
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("invalid_request_error", "context_length_exceeded"),  # all that Anthropic says
+        ("INVALID_ARGUMENT", "context_length_exceeded"),
+        ("exceed_context_size_error", "exceed_context_size_error"),
+    ],
+)
+def test_callers_find_openais_word_for_a_context_that_is_too_long(code: str, shown: str) -> None:
+    fault = Fault(FaultKind.CONTEXT_LENGTH, "too long", code=code)
+    assert FAULTS.error(fault, "")["error"]["code"] == shown
