@@ -27,11 +27,11 @@ from model_service.providers.vendors import VENDORS
 UPSTREAMS: Mapping[str, tuple[Write, str]] = {
     "OPENAI, AZURE": (chat_write(Provider.OPENAI, "gpt-4.1"), "openai_chat"),
     "the same by the Responses API": (
-        chat_write(Provider.OPENAI, "gpt-4.1", responses=True),
+        chat_write(Provider.OPENAI, "gpt-5.5", responses=True),
         "openai_responses",
     ),
     "ANTHROPIC": (chat_write(Provider.ANTHROPIC, "claude-sonnet-4-5"), "anthropic"),
-    "GOOGLE": (chat_write(Provider.GOOGLE, "gemini-2.5-flash"), "google"),
+    "GOOGLE": (chat_write(Provider.GOOGLE, "gemini-3.8-flash"), "google"),
     "OLLAMA": (chat_write(Provider.OLLAMA, "llama3.2"), "ollama"),
     "CUSTOM": (chat_write(Provider.CUSTOM, "any-model"), "openai_chat"),
 }
@@ -44,31 +44,24 @@ EMBEDDERS: Mapping[str, Write] = {
 
 #: Models that take other things than the one in the tables above.
 FAMILIES: Mapping[str, Mapping[str, Write]] = {
-    "OpenAI's models by chat completions": {
-        name: chat_write(Provider.OPENAI, name) for name in ("gpt-4.1", "o3", "gpt-5.1")
-    },
-    "OpenAI's models by the Responses API": {
-        name: chat_write(Provider.OPENAI, name, responses=True)
-        for name in ("gpt-4.1", "o3", "gpt-5.1")
-    },
     "Claude": {
         name: chat_write(Provider.ANTHROPIC, name)
         for name in (
-            "claude-3-5-haiku-20241022",
             "claude-sonnet-4-5",
-            "claude-opus-4-6",
             "claude-opus-4-8",
-            "claude-opus-5",
+            "claude-sonnet-5",
+            "claude-haiku-5-5",
+            "claude-sonnet-5-5",
             "claude-opus-5-5",
         )
     },
     "Gemini": {
         name: chat_write(Provider.GOOGLE, name)
         for name in (
-            "gemini-2.0-flash",
             "gemini-2.5-flash",
             "gemini-2.5-pro",
             "gemini-3.1-pro-preview",
+            "gemini-3.5-flash-lite",
             "gemini-3.8-flash",
         )
     },
@@ -119,7 +112,9 @@ What callers send that is translated. The second column is the field of the inte
 
 {"".join(map(_door_section, DOORS_ASKED.values()))}## At the providers
 
-OPENAI and AZURE are called by chat completions unless the model says `"api": "responses"`.
+OPENAI and AZURE are called by chat completions, unless the model's `providerSettings` have
+`"api": "responses"`; where they have no `api`, a model that takes functions by the Responses API
+alone is called by that when a request has tools and came by another door than OpenAI's.
 
 {
         "".join(_group_section(title, probes) for title, probes in GROUPS.items())
@@ -130,7 +125,8 @@ Signatures go back to the provider they came from, and to no other.
 {_thoughts_table()}
 ## Where models differ
 
-The tables above are of `gpt-4.1`, `claude-sonnet-4-5`, `gemini-2.5-flash` and an Ollama model.
+The tables above are of `gpt-4.1` (`gpt-5.5` by the Responses API), `claude-sonnet-4-5`,
+`gemini-3.8-flash` and an Ollama model.
 Here are the rows that are not the same for all models of a provider.
 
 {"".join(_family_section(title, models) for title, models in FAMILIES.items())}### Vendors

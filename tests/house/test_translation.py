@@ -33,7 +33,13 @@ SAYS_NOTHING = {
     "output: strict": {"ANTHROPIC", "GOOGLE", "OLLAMA"},
     "output: its name": {"GOOGLE", "OLLAMA"},
     # They think as much as they find right, and show it or do not.
-    "reasoning: adaptive": {"OPENAI, AZURE", "OLLAMA", "CUSTOM"},
+    "reasoning: adaptive": {
+        "GOOGLE",
+        "OPENAI, AZURE",
+        "the same by the Responses API",
+        "OLLAMA",
+        "CUSTOM",
+    },
     "reasoning: shown": {"ANTHROPIC", "OLLAMA", "CUSTOM"},
     "reasoning: not shown": {"OPENAI, AZURE", "the same by the Responses API"},
 }

@@ -10,12 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from model_service.app import load_settings
+from model_service.calling import LOCAL_USER
 from model_service.cli import serve
 from model_service.kernel.errors import StartupFault
 from model_service.sandbox.server import Sandbox
@@ -23,15 +25,19 @@ from model_service.sandbox.server import Sandbox
 _WAIT = 30.0
 
 MODELS: tuple[dict[str, Any], ...] = (
-    {"name": "gpt", "provider": "OPENAI", "modelId": "gpt-5.1", "isDefault": True,
+    {"name": "gpt", "provider": "OPENAI", "modelId": "gpt-5.5", "isDefault": True,
      "fallbacks": ["claude"]},
-    {"name": "claude", "provider": "ANTHROPIC", "modelId": "claude-sonnet-4-5"},
-    {"name": "gemini", "provider": "GOOGLE", "modelId": "gemini-2.5-flash"},
+    {"name": "claude", "provider": "ANTHROPIC", "modelId": "claude-sonnet-5"},
+    {"name": "gemini", "provider": "GOOGLE", "modelId": "gemini-3.8-flash"},
     {"name": "gpt-on-azure", "provider": "AZURE", "modelId": "gpt-4.1"},
     {"name": "llama", "provider": "OLLAMA", "modelId": "llama3.2"},
+    {"name": "cut-short", "provider": "OPENAI", "modelId": "fault-cut"},
+    {"name": "embeddings", "provider": "OPENAI", "modelId": "text-embedding-3-small"},
 )  # fmt: skip
 KEY = "sk-sandbox-demo-0123456789abcdef"
 USER = "demo"
+#: `USER` shows how users are told apart; calls without a token are for the other.
+USERS = (USER, LOCAL_USER)
 
 
 def run(sandbox_port: int) -> None:
@@ -81,14 +87,17 @@ def _seed(address: str, environment: dict[str, str]) -> None:
     for model in MODELS:
         _post(f"{address}/api/models", model)
     azure = {"endpoint": "http://" + environment["UPSTREAM_ALLOWED_HOSTS"]}
-    for provider in ("OPENAI", "ANTHROPIC", "GOOGLE", "AZURE", "OLLAMA"):
-        key = {"userId": USER, "provider": provider, "keyName": "demo", "apiKey": KEY}
+    for user, provider in product(USERS, ("OPENAI", "ANTHROPIC", "GOOGLE", "AZURE", "OLLAMA")):
+        key = {"userId": user, "provider": provider, "keyName": "demo", "apiKey": KEY}
         _post(f"{address}/api/api-keys", key | ({"metadata": azure} if provider == "AZURE" else {}))
+    users = " and ".join(USERS)
     typer.echo(
-        f"""  The demo is ready: {len(MODELS)} models, and keys of the user '{USER}'. Try
+        f"""  The demo is ready: {len(MODELS)} models, and keys of the users {users}. Try
     curl {address}/api/models
     curl '{address}/api/api-keys?userId={USER}'
-    curl '{address}/api/models/providers/OPENAI/available-models?userId={USER}'
+    curl {address}/v1/models
+    curl {address}/v1/chat/completions -H 'content-type: application/json' \\
+      -d '{{"model": "claude", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 """,
         err=True,
     )
