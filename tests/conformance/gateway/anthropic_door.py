@@ -1,6 +1,6 @@
 """The Messages API, by the official client."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import anthropic
 
@@ -10,12 +10,14 @@ from tests.conformance.gateway.wishes import (
     Call,
     Calls,
     Document,
+    Instruction,
     Media,
     NoWords,
+    Result,
     Results,
     Said,
-    Told,
     Tokens,
+    Told,
     Turn,
     User,
     Wish,
@@ -46,7 +48,7 @@ class Anthropic(Door):
         broken=anthropic.InternalServerError,
         in_stream=anthropic.APIError,
     )
-    spelling = {
+    spelling: ClassVar = {
         "stop": "stop_sequences",
         "reasoning": "thinking",
         "output": "output_config.format",
@@ -150,6 +152,8 @@ def _messages(turn: Turn) -> list[Document]:
             return [{"role": "user", "content": [*map(_media, turn.media), text]}]
         case Said():
             return [{"role": "assistant", "content": turn.text}]
+        case Instruction():
+            return [{"role": "system", "content": turn.text}]
         case Calls():
             calls = [
                 {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}
@@ -161,7 +165,7 @@ def _messages(turn: Turn) -> list[Document]:
                 {
                     "type": "tool_result",
                     "tool_use_id": result.call.id,
-                    "content": result.text,
+                    "content": _result(result),
                     **({"is_error": True} if result.is_error else {}),
                 }
                 for result in turn.results
@@ -169,6 +173,12 @@ def _messages(turn: Turn) -> list[Document]:
             return [{"role": "user", "content": results}]
         case Answered():
             return turn.told.native
+
+
+def _result(result: Result) -> Any:
+    if result.image is None:
+        return result.text
+    return [{"type": "text", "text": result.text}, _media(result.image)]
 
 
 def _media(media: Media) -> Document:

@@ -9,7 +9,7 @@ from model_service.kernel.types import Provider
 from model_service.sandbox.stand_in import Billed, Received, StandIn
 from tests.conformance.gateway.doors import Door
 from tests.conformance.gateway.upstreams import Upstream
-from tests.conformance.gateway.wishes import Told, Tokens, Wish
+from tests.conformance.gateway.wishes import Tokens, Told, Wish
 from tests.gateway_world import GatewayWorld
 
 
@@ -30,9 +30,7 @@ class Registered:
             if upstream.provider is Provider.CUSTOM:
                 settings["baseUrl"] = self.vendor_url
             more: dict[str, Any] = {"providerSettings": settings} if settings else {}
-            await self.world.model(
-                name, upstream.provider, modelId=model, maxTokens=8000, **more
-            )
+            await self.world.model(name, upstream.provider, modelId=model, maxTokens=8000, **more)
             self.names[key] = name
         return self.names[key]
 

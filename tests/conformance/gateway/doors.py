@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.conformance.gateway.wishes import NoWords, Told, Wish
 
@@ -35,7 +35,7 @@ class Door:
     name: str
     dialect: str
     failures: Failures
-    spelling: Mapping[str, str] = {}
+    spelling: ClassVar[Mapping[str, str]] = {}
 
     async def ask(self, model: str, wish: Wish) -> Told:
         """Make a call. Raises NoWords for what the dialect cannot ask for."""

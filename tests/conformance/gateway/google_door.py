@@ -1,7 +1,7 @@
 """`generateContent` and its like, by the official client."""
 
 import base64
-from typing import Any
+from typing import Any, ClassVar
 
 from google.genai import errors, types
 from google.genai.client import AsyncClient
@@ -12,12 +12,13 @@ from tests.conformance.gateway.wishes import (
     Call,
     Calls,
     Document,
+    Instruction,
     Media,
     NoWords,
     Results,
     Said,
-    Told,
     Tokens,
+    Told,
     Turn,
     User,
     Wish,
@@ -50,7 +51,7 @@ class Google(Door):
         broken=errors.ServerError,
         in_stream=errors.APIError,
     )
-    spelling = {
+    spelling: ClassVar = {
         "messages": "contents",
         "seed": "generationConfig.seed",
         "n": "generationConfig.candidateCount",
@@ -175,6 +176,8 @@ def _contents(turn: Turn) -> list[Any]:
         case User():
             parts = [*map(_media, turn.media), types.Part(text=turn.text)]
             return [types.Content(role="user", parts=parts)]
+        case Instruction():
+            raise NoWords("the Gemini API has but one place for instructions")
         case Said():
             return [types.Content(role="model", parts=[types.Part(text=turn.text)])]
         case Calls():
@@ -192,6 +195,7 @@ def _contents(turn: Turn) -> list[Any]:
                     id=result.call.id,
                     name=result.call.name,
                     response={"error" if result.is_error else "result": result.text},
+                    parts=None if result.image is None else [_attached(result.image)],
                 )
                 for result in turn.results
             ]
@@ -199,6 +203,11 @@ def _contents(turn: Turn) -> list[Any]:
             return [types.Content(role="user", parts=parts)]
         case Answered():
             return turn.told.native
+
+
+def _attached(image: Media) -> types.FunctionResponsePart:
+    data = base64.b64decode(image.data or "")
+    return types.FunctionResponsePart.from_bytes(data=data, mime_type=image.media_type)
 
 
 def _media(media: Media) -> types.Part:

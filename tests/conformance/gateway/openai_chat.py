@@ -1,7 +1,7 @@
 """Chat completions, by the official client; also by its class for Azure."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import openai
 from openai.lib.streaming.chat import ChatCompletionStreamState
@@ -12,12 +12,14 @@ from tests.conformance.gateway.wishes import (
     Call,
     Calls,
     Document,
+    Instruction,
     Media,
     NoWords,
+    Result,
     Results,
     Said,
-    Told,
     Tokens,
+    Told,
     Tool,
     Turn,
     User,
@@ -65,7 +67,7 @@ class OpenAIChat(OpenAI):
     """`client.chat.completions`."""
 
     name = dialect = "openai_chat"
-    spelling = {
+    spelling: ClassVar = {
         "output": "response_format",
         "reasoning": "reasoning_effort",
         "max_tokens": "max_completion_tokens",
@@ -169,6 +171,8 @@ def _messages(turn: Turn) -> list[Document]:
             return [{"role": "user", "content": content}]
         case Said():
             return [{"role": "assistant", "content": turn.text}]
+        case Instruction():
+            return [{"role": "developer", "content": turn.text}]
         case Calls():
             calls = [
                 {
@@ -183,11 +187,21 @@ def _messages(turn: Turn) -> list[Document]:
             if any(result.is_error for result in turn.results):
                 raise NoWords("chat completions have no mark for a tool that failed")
             return [
-                {"role": "tool", "tool_call_id": result.call.id, "content": result.text}
+                {
+                    "role": "tool",
+                    "tool_call_id": result.call.id,
+                    "content": _result(result),
+                }
                 for result in turn.results
             ]
         case Answered():
             return turn.told.native
+
+
+def _result(result: Result) -> Any:
+    if result.image is None:
+        return result.text
+    return [{"type": "text", "text": result.text}, _media(result.image)]
 
 
 def _media(media: Media) -> Document:

@@ -1,7 +1,7 @@
 """The Responses API, by the official client."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.conformance.gateway.openai_chat import OpenAI
 from tests.conformance.gateway.wishes import (
@@ -9,12 +9,14 @@ from tests.conformance.gateway.wishes import (
     Call,
     Calls,
     Document,
+    Instruction,
     Media,
     NoWords,
+    Result,
     Results,
     Said,
-    Told,
     Tokens,
+    Told,
     Turn,
     User,
     Wish,
@@ -33,7 +35,7 @@ class OpenAIResponses(OpenAI):
     """`client.responses`. Nothing is stored, so encrypted thoughts are asked for."""
 
     name = dialect = "openai_responses"
-    spelling = {
+    spelling: ClassVar = {
         "messages": "input",
         "output": "text.format",
         "max_tokens": "max_output_tokens",
@@ -129,6 +131,8 @@ def _items(turn: Turn) -> list[Any]:
             return [{"role": "user", "content": content}]
         case Said():
             return [{"role": "assistant", "content": turn.text}]
+        case Instruction():
+            return [{"role": "developer", "content": turn.text}]
         case Calls():
             return [
                 {
@@ -146,12 +150,18 @@ def _items(turn: Turn) -> list[Any]:
                 {
                     "type": "function_call_output",
                     "call_id": result.call.id,
-                    "output": result.text,
+                    "output": _result(result),
                 }
                 for result in turn.results
             ]
         case Answered():
             return turn.told.native
+
+
+def _result(result: Result) -> Any:
+    if result.image is None:
+        return result.text
+    return [{"type": "input_text", "text": result.text}, _media(result.image)]
 
 
 def _media(media: Media) -> Document:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conformance.gateway.cells import Cell
-from tests.conformance.gateway.scenarios import SCENARIOS, Scenario
+from tests.conformance.gateway.scenario import Scenario
+from tests.conformance.gateway.scenarios import SCENARIOS
 from tests.conformance.gateway.upstreams import UPSTREAMS, Upstream
 from tests.conformance.gateway.verdicts import Dropped, NotAsked, Otherwise, Refused, verdict
 from tests.conformance.gateway.wishes import NoWords

@@ -28,7 +28,7 @@ class NotAsked:
     """The door's dialect has no words for it, so nobody can ask."""
 
     reason: str
-    word: ClassVar = "–"
+    word: ClassVar = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,9 @@ def _tells_of_no_cache(told: Told, cell: Cell) -> None:
     assert not told.usage.cached
 
 
+_UNMARKED: Final = Dropped(
+    "from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"
+)
 _CHAT: Final = "openai_chat azure_style"
 _BOTH: Final = "openai_chat openai_responses"
 _THOUGHTS: Final = "thoughts thoughts-streamed"
@@ -95,6 +98,9 @@ RULES: Final = (
         "tool-error",
         _BOTH,
     ),
+    Rule(
+        NotAsked("the Gemini API has but one place for instructions"), "late-instruction", "google"
+    ),
     Rule(NotAsked("the Gemini API cannot forbid parallel calls"), "one-call", "google"),
     Rule(NotAsked("the Messages API gives JSON by a schema alone"), "json", "anthropic"),
     Rule(
@@ -108,7 +114,9 @@ RULES: Final = (
         "anthropic",
     ),
     Rule(
-        NotAsked("the Gemini API has no such field"), "cache-marks logit-bias user metadata", "google"
+        NotAsked("the Gemini API has no such field"),
+        "cache-marks logit-bias user metadata",
+        "google",
     ),
     Rule(
         NotAsked("asked for at /v1/embeddings, whose rows are those of chat completions"),
@@ -150,6 +158,15 @@ RULES: Final = (
         "anthropic google",
         _OF_OPENAI,
     ),
+    Rule(
+        Refused(
+            "passes unchanged, and results of tools are text alone in OpenAI's chat completions",
+            says="image_url",
+        ),
+        "image-result",
+        _CHAT,
+        "openai azure custom",
+    ),
     Rule(Refused("Anthropic gives JSON by a schema alone"), "json", ALL, "anthropic"),
     Rule(
         Refused(
@@ -169,24 +186,28 @@ RULES: Final = (
         "anthropic google",
         _OF_OPENAI,
     ),
-    Rule(
-        Refused("the Responses API has no stop sequences"), _STOPS, ALL, "openai_by_responses"
-    ),
+    Rule(Refused("the Responses API has no stop sequences"), _STOPS, ALL, "openai_by_responses"),
     Rule(Otherwise("Ollama tells of no cache", _tells_of_no_cache), "cache", ALL, "ollama"),
     Rule(
-        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        Dropped(
+            "from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"
+        ),
         "cache-marks",
         "openai_chat",
         "openai_by_responses google ollama",
     ),
     Rule(
-        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        Dropped(
+            "from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"
+        ),
         "cache-marks",
         "openai_responses",
         "google ollama custom",
     ),
     Rule(
-        Dropped("from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"),
+        Dropped(
+            "from other dialects, marks go on to Anthropic, and to OpenRouter", "cache_control"
+        ),
         "cache-marks",
         "anthropic",
         "openai openai_by_responses google azure ollama custom",

@@ -1,4 +1,4 @@
-"""What callers ask for and what they are told, in no dialect: each door has its own words for it."""
+"""What callers ask for and what they are told, in no dialect: doors have their own words for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -53,12 +53,20 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction in mid-conversation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a tool gave."""
 
     call: Call
     text: str
     is_error: bool = False
+    image: Media | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Answered:
     told: Told
 
 
-Turn = User | Calls | Said | Results | Answered
+Turn = User | Calls | Said | Instruction | Results | Answered
 
 
 @dataclass(frozen=True, slots=True)
