@@ -1,4 +1,4 @@
-"""Write the documents that follow from the code: settings, commands, routes, translation.
+"""Write the documents that follow from the code: settings, commands, routes, translation and such.
 
     python docs/generate.py            write them
     python docs/generate.py --check    write nothing; exit 1 and name those that are stale
@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
+from conformance import conformance_page
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import AliasChoices
@@ -68,6 +69,7 @@ def documents(readme: str) -> dict[str, str]:
         "docs/cli.md": cli_page(),
         "docs/routes.md": routes_page(app),
         "docs/translation.md": translation_page(),
+        "docs/conformance.md": conformance_page(),
         "docs/openapi.json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
         + "\n",
     }

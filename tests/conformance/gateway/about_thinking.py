@@ -3,7 +3,15 @@
 from typing import Final
 
 from tests.conformance.gateway.cells import Cell
-from tests.conformance.gateway.scenario import TOOLS, Drive, Scenario, asks, calls_oslo
+from tests.conformance.gateway.scenario import (
+    TOOLS,
+    Drive,
+    Scenario,
+    asks,
+    calls_oslo,
+    has_field,
+    holds_text,
+)
 from tests.conformance.gateway.wishes import Answered, Result, Results, Told, User, Wish
 
 THINKING = Wish([User("hello there")], thinking=True, shown=True)
@@ -51,6 +59,15 @@ def _goes_on(answers: tuple[Told, Told], cell: Cell) -> None:
     assert second.finish == "stop"
 
 
+def _goes_on_thinking(answers: tuple[Told, Told], cell: Cell) -> None:
+    """The stand-ins look whether thoughts are theirs; that they come is looked at here."""
+    _goes_on(answers, cell)
+    sent = cell.last.json()
+    assert has_field(sent, cell.upstream.sends_back)
+    assert not holds_text(sent, "skip_thought_signature_validator")
+    assert not holds_text(sent, "model-service:")
+
+
 async def _from_another(cell: Cell) -> tuple[Told, Told]:
     """A conversation that began with another provider's model, thoughts, calls and all."""
     wish = Wish([User('think, then get_weather {"city": "Oslo"}')], tools=TOOLS, thinking=True)
@@ -88,14 +105,14 @@ SCENARIOS: Final = (
         "signatures",
         "Thoughts and signatures sent back",
         _thinks_and_calls(stream=False),
-        _goes_on,
+        _goes_on_thinking,
         "reasoning",
     ),
     Scenario(
         "signatures-streamed",
         "Thoughts and signatures sent back, streamed",
         _thinks_and_calls(stream=True),
-        _goes_on,
+        _goes_on_thinking,
         "reasoning",
     ),
     Scenario("handover", "History from another provider", _from_another, _goes_on),

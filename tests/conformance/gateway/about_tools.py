@@ -120,6 +120,20 @@ SCENARIOS: Final = (
         azure=True,
     ),
     Scenario(
+        "newest-tool-call",
+        "Tool call of the newest model",
+        asks(WEATHER_OF_OSLO, "newest"),
+        calls_oslo,
+        "reasoning",
+    ),
+    Scenario(
+        "newest-tool-call-streamed",
+        "Tool call of the newest model, streamed",
+        asks(WEATHER_OF_OSLO.streamed(), "newest"),
+        calls_oslo,
+        "reasoning",
+    ),
+    Scenario(
         "said-and-called",
         "Text and a call",
         asks(Wish([User('aloud, get_weather {"city": "Oslo"}')], tools=TOOLS)),

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import anthropic
+from typing_extensions import override
 
 from tests.conformance.gateway.doors import Door, Failures, Problem
 from tests.conformance.gateway.wishes import (
@@ -60,6 +61,7 @@ class Anthropic(Door):
     def __init__(self, client: anthropic.AsyncAnthropic) -> None:
         self.client = client
 
+    @override
     def problem(self, error: Exception) -> Problem:
         assert isinstance(error, anthropic.APIError)
         body: Any = error.body
@@ -69,6 +71,7 @@ class Anthropic(Door):
         status = error.status_code if isinstance(error, anthropic.APIStatusError) else None
         return Problem(status, code, field if colon else None, inner["message"])
 
+    @override
     async def ask(self, model: str, wish: Wish) -> Told:
         body = _body(wish)
         if not wish.stream:
@@ -83,14 +86,17 @@ class Anthropic(Door):
         told.deltas, told.argument_deltas = deltas, argument_deltas
         return told
 
+    @override
     async def count(self, model: str, wish: Wish) -> int:
         body = _body(wish)
         del body["max_tokens"]
         return (await self.client.messages.count_tokens(model=model, **body)).input_tokens
 
+    @override
     async def models(self) -> list[str]:
         return [model.id async for model in self.client.models.list()]
 
+    @override
     async def model(self, name: str) -> str:
         return (await self.client.models.retrieve(name)).id
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from google.genai import errors, types
 from google.genai.client import AsyncClient
+from typing_extensions import override
 
 from tests.conformance.gateway.doors import Door, Failures, Problem
 from tests.conformance.gateway.wishes import (
@@ -76,6 +77,7 @@ class Google(Door):
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
 
+    @override
     def problem(self, error: Exception) -> Problem:
         assert isinstance(error, errors.APIError)
         body: Any = error.details
@@ -86,6 +88,7 @@ class Google(Door):
                 field = violation["field"]
         return Problem(error.code, (code or "").lower() or None, field, error.message or "")
 
+    @override
     async def ask(self, model: str, wish: Wish) -> Told:
         contents, config = _asked(wish)
         if not wish.stream:
@@ -98,6 +101,7 @@ class Google(Door):
         )
         return _told([chunk async for chunk in stream])
 
+    @override
     async def embed(self, model: str, texts: str | list[str], **more: Any) -> list[list[float]]:
         config = types.EmbedContentConfig(output_dimensionality=more.pop("dimensions", None))
         assert not more
@@ -107,15 +111,18 @@ class Google(Door):
         )
         return [list(vector.values or ()) for vector in answer.embeddings or ()]
 
+    @override
     async def count(self, model: str, wish: Wish) -> int:
         contents, _ = _asked(wish)
         answer = await self.client.models.count_tokens(model=model, contents=contents)
         return answer.total_tokens or 0
 
+    @override
     async def models(self) -> list[str]:
         pages = await self.client.models.list(config={"page_size": 1000})
         return [(model.name or "").removeprefix("models/") async for model in pages]
 
+    @override
     async def model(self, name: str) -> str:
         model = await self.client.models.get(model=name)
         return (model.name or "").removeprefix("models/")

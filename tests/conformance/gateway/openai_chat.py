@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import openai
 from openai.lib.streaming.chat import ChatCompletionStreamState
+from typing_extensions import override
 
 from tests.conformance.gateway.doors import Door, Failures, Problem
 from tests.conformance.gateway.wishes import (
@@ -51,14 +52,17 @@ class OpenAI(Door):
     def __init__(self, client: openai.AsyncOpenAI) -> None:
         self.client = client
 
+    @override
     def problem(self, error: Exception) -> Problem:
         assert isinstance(error, openai.APIError)
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         return Problem(status, error.code, error.param, error.message)
 
+    @override
     async def models(self) -> list[str]:
         return [model.id async for model in self.client.models.list()]
 
+    @override
     async def model(self, name: str) -> str:
         return (await self.client.models.retrieve(name)).id
 
@@ -75,13 +79,14 @@ class OpenAIChat(OpenAI):
         "system": "messages",
     }
 
+    @override
     async def ask(self, model: str, wish: Wish) -> Told:
-        body = _body(wish)
+        body: Any = _body(wish)
         if not wish.stream:
             return _told(await self.client.chat.completions.create(model=model, **body))
         state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
         deltas = argument_deltas = usages = 0
-        options = {"include_usage": True}
+        options: Any = {"include_usage": True}
         stream = await self.client.chat.completions.create(
             model=model, stream=True, stream_options=options, **body
         )
@@ -97,11 +102,13 @@ class OpenAIChat(OpenAI):
         told.deltas, told.argument_deltas = deltas, argument_deltas
         return told
 
+    @override
     async def embed(self, model: str, texts: str | list[str], **more: Any) -> list[list[float]]:
         answer = await self.client.embeddings.create(model=model, input=texts, **more)
         assert [entry.index for entry in answer.data] == list(range(len(answer.data)))
         return [entry.embedding for entry in answer.data]
 
+    @override
     async def embed_packed(self, model: str, text: str) -> str:
         """The vector as base64, which the client asks for by itself and otherwise unpacks."""
         answer: Any = await self.client.embeddings.create(

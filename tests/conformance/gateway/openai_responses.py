@@ -3,6 +3,8 @@
 import json
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from tests.conformance.gateway.openai_chat import OpenAI
 from tests.conformance.gateway.wishes import (
     Answered,
@@ -46,6 +48,7 @@ class OpenAIResponses(OpenAI):
         "cache_control": "prompt_cache_breakpoint",
     }
 
+    @override
     async def ask(self, model: str, wish: Wish) -> Told:
         body = _body(wish)
         if not wish.stream:

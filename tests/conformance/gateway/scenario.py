@@ -1,17 +1,14 @@
 """What a scenario is, and what all of them are made of."""
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model_service.kernel.types import Provider
 from tests.conformance.gateway.cells import Cell
 from tests.conformance.gateway.wishes import Media, Told, Tool, User, Wish
 
 Drive = Callable[[Cell], Awaitable[Any]]
-
-
 Check = Callable[[Any, Cell], None]
 
 
@@ -32,6 +29,12 @@ class Scenario:
     fails: str | None = None
     azure: bool = False
 
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """Where it is tried."""
+        doors = ("openai_chat", "openai_responses", "anthropic", "google")
+        return (*doors, "azure_style") if self.azure else doors
+
 
 def schema(*names: str) -> dict[str, Any]:
     return {
@@ -43,25 +46,13 @@ def schema(*names: str) -> dict[str, Any]:
 
 
 WEATHER = Tool("get_weather", schema("city"))
-
-
 TIME = Tool("get_time", schema("zone"))
-
-
 TOOLS = (WEATHER, TIME)
-
-
 PLAIN = Wish([User("hello there")])
-
-
 COUNTING = Wish([User("count to 50")])
-
-
 PNG: Final = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06"
 ).decode()
-
-
 IMAGE = Media("image", "image/png", data=PNG)
 
 
@@ -132,58 +123,3 @@ def has_field(document: Any, name: str) -> bool:
     if isinstance(document, dict):
         return name in document or any(has_field(inner, name) for inner in document.values())
     return isinstance(document, list) and any(has_field(inner, name) for inner in document)
-
-
-#: What the providers say when they fail; each has its own words, which reach the caller.
-WORDS: Final[Mapping[str, Mapping[Provider, str]]] = {
-    "429": {
-        Provider.OPENAI: "Rate limit reached",
-        Provider.ANTHROPIC: "exceed your organization's rate limit",
-        Provider.GOOGLE: "Resource has been exhausted",
-        Provider.AZURE: "exceeded the call rate limit",
-        Provider.OLLAMA: "too many requests",
-    },
-    "500": {
-        Provider.OPENAI: "The server had an error",
-        Provider.ANTHROPIC: "Internal server error",
-        Provider.GOOGLE: "An internal error has occurred",
-        Provider.AZURE: "Backend returned unexpected response",
-        Provider.OLLAMA: "llama runner process has terminated",
-    },
-    "context": {
-        Provider.OPENAI: "context",
-        Provider.ANTHROPIC: "prompt is too long",
-        Provider.GOOGLE: "exceeds the maximum number of tokens",
-        Provider.AZURE: "context",
-        Provider.OLLAMA: "context",
-    },
-    "401": dict.fromkeys(Provider, "The provider refused the stored key: "),
-    "error-event": {
-        Provider.OPENAI: "The server had an error",
-        Provider.ANTHROPIC: "Overloaded",
-        Provider.GOOGLE: "The model is overloaded",
-        Provider.AZURE: "The server had an error",
-        Provider.OLLAMA: "llama runner process has terminated",
-    },
-    "cut": dict.fromkeys(Provider, "closed the connection before its answer was complete"),
-}
-
-
-STATUSES: Final = {"429": 429, "500": 500, "context": 400, "401": 401}
-
-
-def fails(fault: str) -> Check:
-    """The caller gets the provider's own message, with the status where there still is one."""
-
-    def check(error: Exception, cell: Cell) -> None:
-        problem = cell.door.problem(error)
-        words = WORDS[fault]
-        assert words.get(cell.upstream.provider, words[Provider.OPENAI]) in problem.message
-        if fault in STATUSES:
-            assert problem.status == STATUSES[fault]
-        if fault == "429":
-            assert int(cell.headers["retry-after"]) >= 1
-        if fault == "context" and cell.door.dialect.startswith("openai"):
-            assert problem.code == "context_length_exceeded"
-
-    return check

@@ -1,29 +1,34 @@
 """Every scenario at every door with every provider, by the official clients."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from conformance import conformance_page
 
 from tests.conformance.gateway.cells import Cell
 from tests.conformance.gateway.scenario import Scenario
-from tests.conformance.gateway.scenarios import SCENARIOS
-from tests.conformance.gateway.upstreams import UPSTREAMS, Upstream
-from tests.conformance.gateway.verdicts import Dropped, NotAsked, Otherwise, Refused, verdict
+from tests.conformance.gateway.upstreams import Upstream
+from tests.conformance.gateway.verdicts import (
+    RULES,
+    Dropped,
+    NotAsked,
+    Otherwise,
+    Refused,
+    cells,
+    rule,
+    verdict,
+)
 from tests.conformance.gateway.wishes import NoWords
 
-DOORS = ("openai_chat", "openai_responses", "anthropic", "google")
-AZURE_STYLE = "azure_style"
+PAGE = Path(__file__).parents[3] / "docs" / "conformance.md"
+CELLS = [
+    pytest.param(scenario, door, upstream, id=f"{scenario.name}-{door}-{upstream.name}")
+    for scenario, door, upstream in cells()
+]
 
 
-def cells() -> Iterator[object]:
-    for scenario in SCENARIOS:
-        for door in (*DOORS, AZURE_STYLE) if scenario.azure else DOORS:
-            for upstream in UPSTREAMS:
-                name = f"{scenario.name}-{door}-{upstream.name}"
-                yield pytest.param(scenario, door, upstream, id=name)
-
-
-@pytest.mark.parametrize(("scenario", "door", "upstream"), list(cells()))
+@pytest.mark.parametrize(("scenario", "door", "upstream"), CELLS)
 async def test_a_cell_is_what_the_document_says(
     cell: Callable[[str, Upstream], Cell], scenario: Scenario, door: str, upstream: Upstream
 ) -> None:
@@ -46,6 +51,15 @@ async def test_a_cell_is_what_the_document_says(
             check(outcome, tried)
             with pytest.raises(AssertionError):
                 scenario.check(outcome, tried)
+
+
+def test_every_rule_is_about_some_cell() -> None:
+    used = {id(rule(scenario.name, door, upstream.name)) for scenario, door, upstream in cells()}
+    assert [one for one in RULES if id(one) not in used] == []
+
+
+def test_the_document_is_what_was_declared() -> None:
+    assert PAGE.read_text() == conformance_page(), "run `make docs`"
 
 
 async def works(scenario: Scenario, cell: Cell) -> None:

@@ -13,7 +13,8 @@ class Upstream:
 
     `unchanged` names the dialects whose calls pass through. The rest are models of the
     stand-in: one that talks and calls tools, one that thinks, one that calls tools while it
-    thinks, one that sees, one that samples as it is told, and one that gives vectors.
+    thinks, one that sees, one that samples as it is told, the newest that calls tools, and one
+    that gives vectors. `sends_back` is the field in which it wants its thoughts back.
     """
 
     name: str
@@ -24,6 +25,8 @@ class Upstream:
     signs: str
     sees: str
     samples: str
+    newest: str
+    sends_back: str
     embeds: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -37,9 +40,11 @@ UPSTREAMS: Final = (
         unchanged=_OPENAI,
         talks="gpt-4.1",
         thinks="gpt-5.5",
-        signs="gpt-5",
+        signs="gpt-5.5",
         sees="gpt-4.1",
         samples="gpt-4.1",
+        newest="gpt-5.5",
+        sends_back="encrypted_content",
         embeds="text-embedding-3-small",
     ),
     Upstream(
@@ -51,6 +56,8 @@ UPSTREAMS: Final = (
         signs="gpt-5.5",
         sees="gpt-4.1",
         samples="gpt-4.1",
+        newest="gpt-5.5",
+        sends_back="encrypted_content",
         embeds="text-embedding-3-small",
         settings={"api": "responses"},
     ),
@@ -63,6 +70,8 @@ UPSTREAMS: Final = (
         signs="claude-haiku-5-5",
         sees="claude-haiku-5-5",
         samples="claude-haiku-4-5",
+        newest="claude-opus-5-5",
+        sends_back="signature",
     ),
     Upstream(
         name="google",
@@ -73,6 +82,8 @@ UPSTREAMS: Final = (
         signs="gemini-3.8-flash",
         sees="gemini-3.8-flash",
         samples="gemini-3.6-flash",
+        newest="gemini-4-argon",
+        sends_back="thoughtSignature",
         embeds="gemini-embedding-2",
     ),
     Upstream(
@@ -81,9 +92,11 @@ UPSTREAMS: Final = (
         unchanged=_OPENAI,
         talks="gpt-4.1",
         thinks="gpt-5.5",
-        signs="gpt-5",
+        signs="gpt-5.5",
         sees="gpt-4.1",
         samples="gpt-4.1",
+        newest="gpt-5.5",
+        sends_back="encrypted_content",
         embeds="text-embedding-3-large",
     ),
     Upstream(
@@ -95,6 +108,8 @@ UPSTREAMS: Final = (
         signs="gemma4",
         sees="gemma4",
         samples="llama3.2",
+        newest="gemma4",
+        sends_back="thinking",
         embeds="nomic-embed-text",
     ),
     Upstream(
@@ -106,6 +121,8 @@ UPSTREAMS: Final = (
         signs="gpt-5",
         sees="gpt-4.1",
         samples="gpt-4.1",
+        newest="gpt-4.1",
+        sends_back="reasoning_content",
         embeds="text-embedding-3-small",
     ),
 )

@@ -1,11 +1,14 @@
 """What is not supported, each with its reason: docs/conformance.md says what the suite proves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from model_service.sandbox.script import REFUSAL
 from tests.conformance.gateway.cells import Cell
+from tests.conformance.gateway.scenario import Scenario
+from tests.conformance.gateway.scenarios import SCENARIOS
+from tests.conformance.gateway.upstreams import UPSTREAMS, Upstream
 from tests.conformance.gateway.wishes import Told
 
 ALL: Final = "*"
@@ -20,7 +23,6 @@ class Refused:
 
     reason: str
     says: str | None = None
-    word: ClassVar = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,6 @@ class NotAsked:
     """The door's dialect has no words for it, so nobody can ask."""
 
     reason: str
-    word: ClassVar = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,6 @@ class Dropped:
 
     reason: str
     field: str
-    word: ClassVar = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,6 @@ class Otherwise:
 
     reason: str
     check: Callable[[Any, Cell], None]
-    word: ClassVar = "otherwise"
 
 
 Verdict = Refused | NotAsked | Dropped | Otherwise
@@ -135,6 +134,16 @@ RULES: Final = (
         "calls-without-tools",
         "anthropic",
         "anthropic",
+    ),
+    Rule(
+        Refused(
+            "passes unchanged, and OpenAI's chat completions let models from gpt-5.4 on call no"
+            " functions while they think; other doors call these by the Responses API",
+            says="Function tools with reasoning_effort are not supported",
+        ),
+        "newest-tool-call newest-tool-call-streamed signatures signatures-streamed",
+        _CHAT,
+        _OF_OPENAI,
     ),
     Rule(
         Refused("Ollama's models cannot be made to call a tool"),
@@ -300,9 +309,23 @@ RULES: Final = (
 )
 
 
+DOORS: Final = ("openai_chat", "openai_responses", "anthropic", "google", "azure_style")
+
+
+def cells() -> Iterator[tuple[Scenario, str, Upstream]]:
+    """All that is tried, or known not to work."""
+    for scenario in SCENARIOS:
+        for door in scenario.doors:
+            for upstream in UPSTREAMS:
+                yield scenario, door, upstream
+
+
+def rule(scenario: str, door: str, upstream: str) -> Rule | None:
+    """What is declared about a cell; the first rule counts."""
+    return next((one for one in RULES if one.covers(scenario, door, upstream)), None)
+
+
 def verdict(scenario: str, door: str, upstream: str) -> Verdict | None:
-    """What is declared about a cell; None when it is supported. The first rule counts."""
-    for rule in RULES:
-        if rule.covers(scenario, door, upstream):
-            return rule.verdict
-    return None
+    """What is declared about a cell; None when it is supported."""
+    found = rule(scenario, door, upstream)
+    return None if found is None else found.verdict
