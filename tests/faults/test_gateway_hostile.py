@@ -331,8 +331,7 @@ async def test_one_odd_event_is_survived(
         b'data: {"error":{"message":{"a":[1]},"code":[1],"type":{},"param":7}}\n\n',
         b'event: error\ndata: {"error":{"code":500,"message":"no"}}\n\n',
         b'data: {"error":{"code":1e999}}\n\ndata: {"error":{"message":"no"}}\n\n',
-        b'data: {"id":"c","error":{"code":429,"message":"no"},"choices":[{"index":0,"delta":'
-        b'{"content":""},"finish_reason":"error"}]}\n\n',
+        b'data: {"id":"c","error":{"code":429,"message":"no"},"choices":[]}\n\n',
     ],
     ids=range(6),
 )

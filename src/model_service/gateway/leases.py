@@ -131,8 +131,8 @@ class Leases:
             AuditUnavailable, DatabaseUnavailable: nothing is given.
         """
         value = await self._source.refused(lease.key)
-        if value is None:
-            return None
+        if value is None or value.reveal() == lease.value.reveal():
+            return None  # also when it was the one before that is refused
         other = Lease(lease.key, value, lease.until)
         if self._values.get(lease.key.id) is lease:
             self._values[lease.key.id] = other

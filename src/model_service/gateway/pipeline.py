@@ -261,17 +261,17 @@ class Pipeline:
         conversion: Conversion,
     ) -> None:
         response = await self._send(record, model, lease, conversion, call.arrival)
-        if lease is not None and response.status == 401:
+        fault = await self._fault(response, model, lease)
+        if fault is not None and fault.kind is FaultKind.KEY_REFUSED and lease is not None:
             # The value was replaced, and the one before it may still be good.
-            fault = await self._fault(response, model, lease)
             other = await self._parts.leases.instead(lease)
             if other is None:
                 raise CallFailed(fault)
             lease = other
             response = await self._send(record, model, lease, conversion, call.arrival)
+            fault = await self._fault(response, model, lease)
         try:
-            if not 200 <= response.status <= 299:
-                fault = await self._fault(response, model, lease)
+            if fault is not None:
                 if fault.kind is FaultKind.RATE_LIMITED and lease is not None:
                     self._parts.leases.limited(lease, fault.retry_after or LIMITED_SECONDS)
                 raise CallFailed(fault)
@@ -326,8 +326,13 @@ class Pipeline:
 
     async def _fault(
         self, response: UpstreamResponse, model: SnapshotModel, lease: Lease | None
-    ) -> Fault:
-        """What the provider says is wrong, without credentials."""
+    ) -> Fault | None:
+        """What the provider says is wrong, without credentials; None when nothing is.
+
+        It is not the status that tells of a refused key: Google's is a 400.
+        """
+        if 200 <= response.status <= 299:
+            return None
         document = await _error_document(response)
         fault = CALLS[model.provider].faults.fault(response.status, document)
         retry_after = retry_after_seconds(response.header("retry-after"))

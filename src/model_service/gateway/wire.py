@@ -31,6 +31,10 @@ LINGER_SECONDS: Final = 5.0
 #: Seconds that a caller may leave the answer unread before it counts as gone.
 STALL_SECONDS: Final = 60.0
 
+#: Seconds for which it is believed who calls. A body may take minutes, a call that waits behind
+#: another an hour, and a token revoked meanwhile must not be taken.
+BELIEVED_SECONDS: Final = 0.1
+
 _MAX_REQUEST_ID: Final = 128
 _ID_CHARACTERS: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-"
@@ -134,6 +138,7 @@ class Call:
         "_limit",
         "_pieces",
         "_protocol",
+        "_recognised_at",
         "_task",
         "_transport",
         "_wants_to_know",
@@ -176,6 +181,7 @@ class Call:
             self.route.family if self.route is not None else family_of(protocol.url, headers)
         )
         self.principal: Principal | None = gateway.recognise(self.arrival)
+        self._recognised_at = protocol.loop.time()
         self._limit = MAX_UNKNOWN_BODY if self.principal is None else MAX_BODY
         self._pieces: list[bytes] = []
         self._length = 0
@@ -235,6 +241,8 @@ class Call:
         if not self._is_turn or self._task is not None or (self.more_body and not self.is_refused):
             return
         protocol = self._protocol
+        if protocol.loop.time() - self._recognised_at > BELIEVED_SECONDS:
+            self.principal = self._gateway.recognise(self.arrival)
         task: asyncio.Task[None] = protocol.loop.create_task(self._gateway.serve(self))
         self._task = task
         protocol.tasks.add(task)
