@@ -1,5 +1,7 @@
 """Which way a call goes through the dialects: unchanged where it can, else translated."""
 
+from typing import Final
+
 from model_service.gateway.relay import Conversion, Counted, Embedded, Translated, Unchanged
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import SnapshotModel
@@ -10,6 +12,8 @@ from model_service.providers.translation import ChatUpstream, Document, Passthro
 
 #: What `providerSettings.api` says to have a model called by OpenAI's Responses API.
 RESPONSES = "responses"
+
+_RESPONSES_DOOR: Final = "openai_responses"
 
 
 def convert(
@@ -40,10 +44,12 @@ def _chat(
 ) -> Conversion:
     target = model.target
     passthrough = spec.passthroughs.get(route.door)
-    by_responses = spec.responses is not None and _wants_responses(target, body, passthrough)
-    if by_responses and route.door != "openai_responses":
+    if stream and not model.supports_streaming:
         passthrough = None
-    if passthrough is not None and (model.supports_streaming or not stream):
+    by_responses = spec.responses is not None and _wants_responses(route, target, body, passthrough)
+    if by_responses and route.door != _RESPONSES_DOOR:
+        passthrough = None
+    if passthrough is not None:
         return Unchanged(passthrough, body, target, stream=stream)
     door = DOORS[route.door].chat
     upstream: ChatUpstream | None = spec.responses if by_responses else spec.chat
@@ -63,15 +69,19 @@ def _chat(
     )
 
 
-def _wants_responses(target: Target, body: Document, passthrough: Passthrough | None) -> bool:
+def _wants_responses(
+    route: Route, target: Target, body: Document, passthrough: Passthrough | None
+) -> bool:
     """Whether the model is to be called by OpenAI's Responses API.
 
-    Where the settings do not say, a caller of chat completions gets what it asked for, and
-    others the API that the model calls functions by.
+    Where the settings do not say, a call that can pass unchanged does. Others go by the API that
+    they came by, or that the model calls functions by.
     """
     api = target.settings.get("api")
     if api is None and passthrough is None:
-        return bool(body.get("tools")) and calls_tools_by_responses(target.upstream_model)
+        return route.door == _RESPONSES_DOOR or (
+            bool(body.get("tools")) and calls_tools_by_responses(target.upstream_model)
+        )
     return api == RESPONSES
 
 

@@ -44,6 +44,12 @@ def _refuses(told: Told, _: Cell) -> None:
     assert told.refused
 
 
+def _is_filtered(told: Told, _: Cell) -> None:
+    assert told.finish == "filter"
+    assert told.refused
+    assert told.text.startswith("You said")
+
+
 async def _asks_the_filter(cell: Cell) -> Told | Problem:
     """Some providers say so in an error, others in the answer."""
     try:
@@ -63,6 +69,12 @@ def _was_filtered(outcome: Told | Problem, _: Cell) -> None:
 SCENARIOS: Final = (
     Scenario("text", "Text", asks(PLAIN), _is_whole, azure=True),
     Scenario("text-streamed", "Text, streamed", asks(PLAIN.streamed()), _is_streamed, azure=True),
+    Scenario(
+        "unstreamed",
+        "Text, streamed, of a model that does not stream",
+        asks(PLAIN.streamed(), streams=False),
+        _is_whole,
+    ),
     Scenario(
         "silence", "An answer without words", asks(Wish([User("say nothing")])), _says_nothing
     ),
@@ -134,6 +146,18 @@ SCENARIOS: Final = (
     Scenario("refusal", "Refusal", asks(Wish([User("refuse")])), _refuses),
     Scenario(
         "refusal-streamed", "Refusal, streamed", asks(Wish([User("refuse")], stream=True)), _refuses
+    ),
+    Scenario(
+        "cut-by-filter",
+        "Answer cut off by a filter",
+        asks(Wish([User("filtered, recite")])),
+        _is_filtered,
+    ),
+    Scenario(
+        "cut-by-filter-streamed",
+        "Answer cut off by a filter, streamed",
+        asks(Wish([User("filtered, recite")], stream=True)),
+        _is_filtered,
     ),
     Scenario("filter", "Prompt refused by a filter", _asks_the_filter, _was_filtered),
 )

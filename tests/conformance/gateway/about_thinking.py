@@ -34,7 +34,7 @@ def _shows_thoughts(told: Told, cell: Cell) -> None:
     assert told.thoughts.strip() == "The user wants this: hello there"
 
 
-def _thinks_and_calls(*, stream: bool) -> Drive:
+def _thinks_and_calls(*, stream: bool, streams: bool = True) -> Drive:
     """Two turns: what was thought goes back with the tool's result."""
 
     async def drive(cell: Cell) -> tuple[Told, Told]:
@@ -44,10 +44,10 @@ def _thinks_and_calls(*, stream: bool) -> Drive:
             thinking=True,
             stream=stream,
         )
-        first = await cell.ask("signs", wish)
+        first = await cell.ask("signs", wish, streams=streams)
         results = [Result(call, "sunny") for call in first.calls]
-        second = await cell.ask("signs", wish.then(Answered(first), Results(results)))
-        return first, second
+        wish = wish.then(Answered(first), Results(results))
+        return first, await cell.ask("signs", wish, streams=streams)
 
     return drive
 
@@ -68,14 +68,19 @@ def _goes_on_thinking(answers: tuple[Told, Told], cell: Cell) -> None:
     assert not holds_text(sent, "model-service:")
 
 
-async def _from_another(cell: Cell) -> tuple[Told, Told]:
+def _from_another(*, stream: bool) -> Drive:
     """A conversation that began with another provider's model, thoughts, calls and all."""
-    wish = Wish([User('think, then get_weather {"city": "Oslo"}')], tools=TOOLS, thinking=True)
-    name = await cell.registered.name(cell.other, cell.other.signs)
-    first = await cell.door.ask(name, wish)
-    results = [Result(call, "sunny") for call in first.calls]
-    wish = Wish([*wish.turns, Answered(first), Results(results)], tools=TOOLS)
-    return first, await cell.ask("talks", wish)
+
+    async def drive(cell: Cell) -> tuple[Told, Told]:
+        asked = User('think, then get_weather {"city": "Oslo"}')
+        name = await cell.registered.name(cell.other, cell.other.signs)
+        wish = Wish([asked], tools=TOOLS, thinking=True, stream=stream)
+        first = await cell.door.ask(name, wish)
+        results = [Result(call, "sunny") for call in first.calls]
+        wish = Wish([asked, Answered(first), Results(results)], tools=TOOLS, stream=stream)
+        return first, await cell.ask("talks", wish)
+
+    return drive
 
 
 SCENARIOS: Final = (
@@ -115,5 +120,18 @@ SCENARIOS: Final = (
         _goes_on_thinking,
         "reasoning",
     ),
-    Scenario("handover", "History from another provider", _from_another, _goes_on),
+    Scenario(
+        "signatures-unstreamed",
+        "The same, streamed, with a model that does not stream",
+        _thinks_and_calls(stream=True, streams=False),
+        _goes_on_thinking,
+        "reasoning",
+    ),
+    Scenario("handover", "History from another provider", _from_another(stream=False), _goes_on),
+    Scenario(
+        "handover-streamed",
+        "History from another provider, streamed",
+        _from_another(stream=True),
+        _goes_on,
+    ),
 )

@@ -59,13 +59,13 @@ def _calls_oslo_in_pieces(told: Told, cell: Cell) -> None:
     assert told.argument_deltas >= 1
 
 
-def _both(*, stream: bool) -> Drive:
+def _both(*, stream: bool, streams: bool = True) -> Drive:
     async def drive(cell: Cell) -> tuple[Told, Told]:
         wish = Wish([User(TWO)], tools=TOOLS, stream=stream)
-        first = await cell.ask("talks", wish)
+        first = await cell.ask("talks", wish, streams=streams)
         results = [Result(call, f"{call.name} is done") for call in first.calls]
-        second = await cell.ask("talks", wish.then(Answered(first), Results(results)))
-        return first, second
+        wish = wish.then(Answered(first), Results(results))
+        return first, await cell.ask("talks", wish, streams=streams)
 
     return drive
 
@@ -150,6 +150,12 @@ SCENARIOS: Final = (
         "parallel-calls-streamed",
         "Parallel calls, their results, streamed",
         _both(stream=True),
+        _calls_both,
+    ),
+    Scenario(
+        "parallel-calls-unstreamed",
+        "Parallel calls, streamed, of a model that does not stream",
+        _both(stream=True, streams=False),
         _calls_both,
     ),
     Scenario("tool-error", "A tool that failed", asks(FAILED), _tells_of_failure, "messages"),

@@ -19,18 +19,19 @@ class Registered:
 
     world: GatewayWorld
     vendor_url: str
-    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    names: dict[tuple[str, str, bool], str] = field(default_factory=dict)
 
-    async def name(self, upstream: Upstream, model: str) -> str:
-        """The registered name of an upstream's model."""
-        key = (upstream.name, model)
+    async def name(self, upstream: Upstream, model: str, *, streams: bool = True) -> str:
+        """The registered name of an upstream's model; `streams` is whether it is said to."""
+        key = (upstream.name, model, streams)
         if key not in self.names:
             name = f"{upstream.name}-{secrets.token_hex(4)}"
             settings = dict(upstream.settings)
             if upstream.provider is Provider.CUSTOM:
                 settings["baseUrl"] = self.vendor_url
             more: dict[str, Any] = {"providerSettings": settings} if settings else {}
-            await self.world.model(name, upstream.provider, modelId=model, maxTokens=8000, **more)
+            more |= {"modelId": model, "maxTokens": 8000, "supportsStreaming": streams}
+            await self.world.model(name, upstream.provider, **more)
             self.names[key] = name
         return self.names[key]
 
@@ -46,9 +47,10 @@ class Cell:
     stand_in: StandIn
     headers: Mapping[str, str]
 
-    async def ask(self, kind: str, wish: Wish) -> Told:
+    async def ask(self, kind: str, wish: Wish, *, streams: bool = True) -> Told:
         """Call one of the provider's models; what is told about it has to be right."""
-        name = await self.registered.name(self.upstream, getattr(self.upstream, kind))
+        model = getattr(self.upstream, kind)
+        name = await self.registered.name(self.upstream, model, streams=streams)
         told = await self.door.ask(name, wish)
         assert told.model == name
         self._check_usage(told.usage)

@@ -36,7 +36,7 @@ _SAMPLING = {
     "logprobs": "response_logprobs",
     "service_tier": "service_tier",
 }
-_FINISHES = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "filter"}
+_FINISHES = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "filter", "RECITATION": "filter"}
 _BY_HAND = types.AutomaticFunctionCallingConfig(disable=True)
 
 
@@ -105,7 +105,6 @@ class Google(Door):
     async def embed(self, model: str, texts: str | list[str], **more: Any) -> list[list[float]]:
         config = types.EmbedContentConfig(output_dimensionality=more.pop("dimensions", None))
         assert not more
-        # The client sends one text by embedContent when the model is a newer one, else a batch.
         answer = await self.client.models.embed_content(
             model=model, contents=list(texts) if isinstance(texts, list) else texts, config=config
         )

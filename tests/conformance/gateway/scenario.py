@@ -56,11 +56,11 @@ PNG: Final = base64.b64encode(
 IMAGE = Media("image", "image/png", data=PNG)
 
 
-def asks(wish: Wish, kind: str = "talks") -> Drive:
-    """Ask that one thing."""
+def asks(wish: Wish, kind: str = "talks", *, streams: bool = True) -> Drive:
+    """Ask that one thing; `streams` is whether the model is said to be able to."""
 
     async def drive(cell: Cell) -> Told:
-        return await cell.ask(kind, wish)
+        return await cell.ask(kind, wish, streams=streams)
 
     return drive
 

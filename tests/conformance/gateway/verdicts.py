@@ -74,6 +74,11 @@ def _is_text(told: Told, cell: Cell) -> None:
     assert told.finish == "stop"
 
 
+def _is_whole(told: Told, cell: Cell) -> None:
+    assert told.finish == "stop"
+    assert told.text.startswith("You said")
+
+
 def _tells_of_no_cache(told: Told, cell: Cell) -> None:
     assert told.usage is not None
     assert not told.usage.cached
@@ -224,6 +229,18 @@ RULES: Final = (
     Rule(
         Otherwise("with Ollama a refusal is a text like any other", _is_text),
         "refusal refusal-streamed",
+        ALL,
+        "ollama",
+    ),
+    Rule(
+        Otherwise("Anthropic's models refuse, and have nothing cut off", _is_whole),
+        "cut-by-filter cut-by-filter-streamed",
+        ALL,
+        "anthropic",
+    ),
+    Rule(
+        Otherwise("Ollama has no filters", _is_whole),
+        "cut-by-filter cut-by-filter-streamed",
         ALL,
         "ollama",
     ),
