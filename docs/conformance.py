@@ -43,8 +43,8 @@ _CLIENTS: Final[Mapping[str, str]] = MappingProxyType(
         "openai_responses": "`openai.AsyncOpenAI`, at `/v1/responses`.",
         "anthropic": "`anthropic.AsyncAnthropic`, at `/v1/messages` and `/v1/models`.",
         "google": "`google.genai`, at `/v1beta/models`.",
-        "azure_style": "`openai.AsyncAzureOpenAI`, at `/openai/deployments/{name}`: the door is that"
-        " of chat completions, so a handful of scenarios is enough.",
+        "azure_style": "`openai.AsyncAzureOpenAI`, at `/openai/deployments/{name}`: the door is"
+        " that of chat completions, so a handful of scenarios is enough.",
     }
 )
 _WORDS: Final[Mapping[type[Verdict], str]] = MappingProxyType(
@@ -87,7 +87,7 @@ def _head() -> str:
         *(
             (str(sum(isinstance(one, kind) for one in found)), word, meaning)
             for kind, word, meaning in (
-                (Refused, "no", "400, as the client's own exception, naming the field"),
+                (Refused, "no", "400, as the client's own exception, which says what is refused"),
                 (Dropped, "dropped", "answered without it, which `x-model-service-dropped` says"),
                 (Otherwise, "otherwise", "answered, but not as elsewhere"),
                 (NotAsked, "-", "the door's API has no way to ask for it"),
@@ -106,9 +106,9 @@ unsupported is tried as well, and has to fail in the way that is stated here
 {table(("cells", "in the tables", "meaning"), counts)}
 A number leads to the [reason](#reasons). After every answer the suite also compares the usage that
 the client was told with what the provider would bill, and the name of the model with the registered
-one. OPENAI is called by chat completions, and by the Responses API where the model's
-`providerSettings.api` says so; CUSTOM is a vendor that is compatible with OpenAI and shows its
-models' thoughts.
+one. OPENAI and AZURE are called by chat completions, unless the caller speaks the Responses API, the
+model calls tools by that alone, or its `providerSettings.api` says `responses`; CUSTOM is a vendor
+that is compatible with OpenAI and shows its models' thoughts.
 """
 
 
