@@ -105,7 +105,7 @@ unsupported is tried as well, and has to fail in the way that is stated here
 
 {table(("cells", "in the tables", "meaning"), counts)}
 A number leads to the [reason](#reasons). After every answer the suite also compares the usage that
-the client was told with what the provider would bill, and the name of the model with the registered
+the client was told with what the provider would bill, and the model's name with the registered
 one. OPENAI and AZURE are called by chat completions, unless the caller speaks the Responses API,
 the model calls tools by that alone, or its `providerSettings.api` says `responses`. CUSTOM is a
 vendor that is compatible with OpenAI and shows its models' thoughts.

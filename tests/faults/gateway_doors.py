@@ -170,7 +170,7 @@ def _responses_said(document: Document) -> str:
 
 def _anthropic_said(document: Document) -> str:
     if document.get("type") == "content_block_delta":
-        return document["delta"].get("text", "")
+        return str(document["delta"].get("text", ""))
     return "".join(part.get("text", "") for part in document.get("content", ()))
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import orjson
@@ -193,17 +194,6 @@ async def test_within_a_second_nobody_calls_with_what_was_taken_away(
             *(client.post(OPENAI_CHAT.path("", False), json=body) for _ in range(CALLERS))
         )
     assert {answer.status_code for answer in after} == {status}
-
-
-class _Anything:
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
-
-ANY = _Anything()
 
 
 async def test_a_token_ends_at_its_time(world: GatewayWorld) -> None:

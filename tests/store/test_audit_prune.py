@@ -285,8 +285,8 @@ async def test_many_are_recorded_anew_in_several_transactions_with_an_anchor_eac
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "WINDOW", 1)
-    for text in ("one", "two"):
-        await record_ciphertext(bench, digest(text), "key.rotate")
+    for value in ("one", "two"):
+        await record_ciphertext(bench, digest(value), "key.rotate")
         await bench.ledger.checkpointer.cover()
     await store_key(bench, "two")
     await bench.write(1)

@@ -90,6 +90,8 @@ RIGHT_SECRET = (b"x-internal-secret", INTERNAL.encode())
         (WRONG_SECRET, "route:GET /api/models"),
         ((b"authorization", b"Basic x"), "route:GET /api/models"),
     ],
+    # The made-up token is another one in each process, and must not name the case.
+    ids=["unknown", "malformed", "empty", "secret", "basic"],
 )
 async def test_a_failure_is_noted_with_the_id_in_the_token_else_the_route(
     shown: tuple[bytes, bytes], subject: str
