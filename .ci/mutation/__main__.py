@@ -251,14 +251,17 @@ def _affordable(names: list[str], tests: dict[str, Any], budget: float) -> list[
     return chosen
 
 
-def _identity(name: str, mutant: Mutant) -> tuple[str, str, str, str]:
-    return name, mutant.operator, mutant.before, mutant.after
+_Identity = tuple[str, int, str, str, str]
 
 
-def _survivors(path: Path) -> set[tuple[str, str, str, str]]:
+def _identity(name: str, mutant: Mutant) -> _Identity:
+    return name, mutant.line, mutant.operator, mutant.before, mutant.after
+
+
+def _survivors(path: Path) -> set[_Identity]:
     trials = [json.loads(line) for line in path.read_text().splitlines()]
     return {
-        (trial["module"], trial["operator"], trial["before"], trial["after"])
+        (trial["module"], trial["line"], trial["operator"], trial["before"], trial["after"])
         for trial in trials
         if not trial["killed"]
     }
