@@ -69,7 +69,7 @@ async def new_scene(world: GatewayWorld, **of_the_token: Any) -> Scene:
 
 Change = Callable[[Scene], Awaitable[None]]
 
-GONE = {
+GONE: dict[str, tuple[int, str | None, Callable[[Scene], Awaitable[object]]]] = {
     "the token by the API": (
         401,
         None,

@@ -5,6 +5,7 @@ from typing import Final
 
 from model_service.kernel import errors as e
 from model_service.kernel.errors import ServiceError
+from model_service.kernel.redact import MASK
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 
 #: The kind of each error class; a class not listed has its nearest listed base's.
@@ -21,6 +22,8 @@ KINDS: Final[Mapping[type[ServiceError], FaultKind]] = {
     e.UpstreamError: FaultKind.UPSTREAM,
     e.UpstreamTimeout: FaultKind.TIMEOUT,
 }
+#: The shortest beginning of a key that is not shown: what comes before it many keys share.
+LEAST_PART: Final = 8
 _INTERNAL: Final = Fault(FaultKind.INTERNAL, "Internal server error", code="internal_error")
 
 
@@ -45,7 +48,7 @@ def without_secrets(fault: Fault, redact: Callable[[str], str], key: str | None)
     """A provider's fault without credentials; `key` is the one that the call was made with."""
 
     def clean(text: str) -> str:
-        return redact(text.replace(key, "[redacted]") if key else text)
+        return redact(_without_key(text, key) if key else text)
 
     return Fault(
         fault.kind,
@@ -55,3 +58,12 @@ def without_secrets(fault: Fault, redact: Callable[[str], str], key: str | None)
         fault.status,
         fault.retry_after,
     )
+
+
+def _without_key(text: str, key: str) -> str:
+    """The text without the key, nor its beginning at the end, where a long text was cut."""
+    text = text.replace(key, MASK)
+    for length in range(min(len(key) - 1, len(text)), LEAST_PART - 1, -1):
+        if text.endswith(key[:length]):
+            return text[:-length] + MASK
+    return text
