@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from model_service import sandbox
+from model_service.sandbox import script
+from model_service.sandbox.faults import Fault
 from model_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +105,15 @@ def message_patterns() -> Iterator[re.Pattern[str]]:
                         )
                 case _:
                     pass
+
+
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
+def test_the_sandbox_says_what_each_fault_is(fault: Fault) -> None:
+    assert f"`{fault.value}`" in (sandbox.__doc__ or "")
+
+
+def test_the_sandbox_names_every_word_that_its_script_knows() -> None:
+    table = (script.__doc__ or "").partition("| words in it")[2].partition("\n\n")[0]
+    words = re.findall(r"`([\w ]+)`", table)
+    assert len(words) > 6
+    assert [word for word in words if f"`{word}`" not in (sandbox.__doc__ or "")] == []

@@ -147,6 +147,7 @@ def announcement(sandbox: Sandbox) -> Iterator[str]:
     yield f"# Keys that make them misbehave: {SHARED_PREFIX}<word>-..., where <word> is {words}"
     words = ", ".join(fault.value for fault in Fault)
     yield f"# Models that misbehave: {PREFIX}<word>, or {PREFIX}<word>-once; <word> is {words}"
+    yield "# What they say, and what each word means: python -m pydoc model_service.sandbox"
 
 
 class _Connection(HttpToolsProtocol):
