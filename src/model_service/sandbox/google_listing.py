@@ -1,7 +1,6 @@
 """The pages of the Gemini API's models listing (https://ai.google.dev/api/models)."""
 
 import base64
-import binascii
 from typing import Final
 
 from starlette.requests import Request
@@ -66,7 +65,7 @@ def _page_start(token: str) -> int:
         return 0
     try:
         label, _, start = base64.urlsafe_b64decode(token).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InvalidArgument("page token is invalid", "page_token") from error
     position = whole_number(start)
     if label != "start" or position is None:

@@ -6,7 +6,6 @@ of the wrong type is refused in the words of Go's JSON reader.
 """
 
 import base64
-import binascii
 import json
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -115,7 +114,7 @@ def _check_image(image: object) -> None:
     wrong = next((at for at, sign in enumerate(plain) if sign not in alphabet), None)
     try:
         base64.b64decode(plain, validate=True)
-    except binascii.Error:
+    except ValueError:
         refuse(f"illegal base64 data at input byte {len(plain) if wrong is None else wrong}")
 
 

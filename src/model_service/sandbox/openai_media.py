@@ -4,7 +4,6 @@ A URL whose host ends in `.invalid` (RFC 2606, section 2) is one that cannot be 
 """
 
 import base64
-import binascii
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -84,7 +83,7 @@ def _data(url: str, path: str, expected: str, family: str) -> bytes:
     else:
         try:
             return base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             fault = "an invalid base64-encoded value"
     raise Refused(f"Invalid '{path}'. {expected}, but got {fault}.", path, "invalid_value")
 

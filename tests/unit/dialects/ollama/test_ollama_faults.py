@@ -58,6 +58,11 @@ def test_the_providers_status_is_kept() -> None:
     assert OllamaFaults().fault(404, {"error": "x"}).status == 404
 
 
+def test_a_500_for_a_wrong_request_is_not_told_as_a_failure_to_be_tried_again() -> None:
+    assert OllamaFaults().fault(500, {"error": "image input is not supported"}).status is None
+    assert OllamaFaults().fault(500, {"error": "runner terminated"}).status == 500
+
+
 def test_an_error_within_a_stream_has_no_status() -> None:
     assert OllamaFaults().fault(200, {"error": "x"}).status is None
 

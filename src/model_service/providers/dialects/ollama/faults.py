@@ -29,6 +29,7 @@ _PHRASES: Final = (
     ("is not supported", FaultKind.UNSUPPORTED),
     ("usage limit", FaultKind.QUOTA_EXHAUSTED),
     ("server busy", FaultKind.OVERLOADED),
+    ("must be of type", FaultKind.INVALID_REQUEST),  # an option of the request
 )
 # A phrase decides where the status leaves room: a wrong request, a limit, a failure.
 _TOLD_BY_TEXT: Final = frozenset((200, 400, 429, 500))
@@ -47,14 +48,17 @@ class OllamaFaults:
         if kind is None:
             is_callers = 400 <= status <= 498  # 499: whoever asked went away, says its server
             kind = FaultKind.INVALID_REQUEST if is_callers else FaultKind.UPSTREAM
+        own_status = status if status >= 400 else None
         if text and status in _TOLD_BY_TEXT:
             lowered = text.lower()
-            kind = next((told for phrase, told in _PHRASES if phrase in lowered), kind)
-        return Fault(
-            kind,
-            text or f"The provider answered with status {status} and no message",
-            status=status if status >= 400 else None,
-        )
+            told = next((told for phrase, told in _PHRASES if phrase in lowered), None)
+            if told is not None:
+                kind = told
+                if status == 500:
+                    # It is sent for wrong requests too, which clients would then send again.
+                    own_status = None
+        message = text or f"The provider answered with status {status} and no message"
+        return Fault(kind, message, status=own_status)
 
 
 def _message(document: object) -> str:
