@@ -66,6 +66,8 @@ class GatewayProtocol(server.Protocol):
             super().on_headers_complete()
             return
         self._in_head = False
+        if self._ignores_upgrade():
+            return
         self._wait(BODY_SECONDS)
         before: RequestResponseCycle | Call | None = self.cycle
         call = Call(self, self._gateway, self.parser.get_method().decode("ascii"))
@@ -87,7 +89,7 @@ class GatewayProtocol(server.Protocol):
     @override
     def on_message_complete(self) -> None:
         cycle: object = self.cycle
-        if type(cycle) is Call:
+        if type(cycle) is Call and not self._asks_upgrade:
             self._stop_waiting()
             cycle.complete()
         else:

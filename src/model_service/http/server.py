@@ -4,10 +4,12 @@ import asyncio
 import math
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
+import httptools
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
@@ -55,6 +57,9 @@ class Protocol(HttpToolsProtocol):
     _timer_at = math.inf
     _deadline = math.inf
     _is_idle = False
+    # The bytes being parsed, and whether the request in them asks for another protocol.
+    _piece = b""
+    _asks_upgrade = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,7 +82,9 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._piece = data
         super().data_received(data)
+        self._piece = b""
         # Counted here, since the parser hands a header over only when it is whole. What follows
         # a complete head in the same piece is not part of one.
         if self._in_head:
@@ -94,13 +101,46 @@ class Protocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._ignores_upgrade():
+            return
         self._wait(BODY_SECONDS)
         super().on_headers_complete()
 
     @override
     def on_message_complete(self) -> None:
+        if self._asks_upgrade:
+            return
         self._stop_waiting()
         super().on_message_complete()
+
+    def _ignores_upgrade(self) -> bool:
+        """Whether the request asks for another protocol, and is put aside to be read without that.
+
+        The parser takes whatever follows such a head for the other protocol: the request's own
+        body would be lost, or be read as the next request.
+        """
+        asks = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        self._asks_upgrade = asks
+        return asks
+
+    @override
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read the request once more as one that does not ask (RFC 9110, section 7.8)."""
+        error = sys.exc_info()[1]
+        if not self._asks_upgrade or not isinstance(error, httptools.HttpParserUpgrade):
+            return
+        self._asks_upgrade = False
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(token for token in tokens if token.lower() != b"upgrade")
+            if name != b"upgrade":
+                head.append(b"%b: %b" % (name, value))
+        rest = self._piece[error.args[0] :]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
 
     @override
     def on_response_complete(self) -> None:
