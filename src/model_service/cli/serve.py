@@ -117,6 +117,8 @@ def _supervise(settings: Settings, url: Secret[str], redactor: Redactor) -> None
                     workers[start()] = time.monotonic()
             raise StartupFault("the workers do not stay alive; see the lines above")
         finally:
+            # The workers close theirs: whoever connects now is refused, and does not wait in vain.
+            listener.close()
             _end(list(workers))
 
 
