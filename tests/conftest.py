@@ -16,6 +16,8 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import text
 
 from model_service.db.embedded import running
@@ -40,6 +42,12 @@ from tests.gateway_world import GatewayWorld, gateway_running
 
 if TYPE_CHECKING:
     from model_service.app import Service
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+hypothesis_settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("any machine")
 
 ADMIN_TOKEN = "test-administrator-94c1f07d"
 INTERNAL_SECRET = "test-internal-2b60d8aa51"
