@@ -85,7 +85,7 @@ async def _tables_with(world: GatewayWorld, canary: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _bounded(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts = dataclasses.replace(pipeline.TIMEOUTS, first_byte=0.3, idle=0.3)
+    timeouts = dataclasses.replace(pipeline.TIMEOUTS, first_byte=0.15, idle=0.15)
     monkeypatch.setattr(pipeline, "TIMEOUTS", timeouts)
     monkeypatch.setattr(pipeline, "LIMITS", Limits(body_bytes=1024 * 1024))
     for stand_in in world.sandbox.everything:

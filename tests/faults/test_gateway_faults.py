@@ -15,7 +15,7 @@ from model_service.kernel.types import Provider
 from model_service.providers.messages import Limits
 from model_service.sandbox.faults import Fault, Pace
 from tests.faults.gateway_doors import DOORS, Answer, Door, refusal
-from tests.gateway_world import UPSTREAM_MODELS, GatewayWorld
+from tests.gateway_world import GatewayWorld
 
 PROVIDERS = (
     Provider.OPENAI,
@@ -26,7 +26,7 @@ PROVIDERS = (
 )
 ALL_OF_IT = " ".join(map(str, range(1, 13)))
 #: Seconds after which a provider is silent, in tests that wait for that.
-BRIEFLY = 0.2
+BRIEFLY = 0.15
 
 #: The statuses that are right for a provider's refusal before its answer has begun. A provider
 #: may have an own status for a kind (Anthropic's 529, its 400 for spent credit).
@@ -79,22 +79,21 @@ def _bounded(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
         stand_in.pace = Pace(slow=0.02, drip=0.0, huge=1024 * 1024)
 
 
-@pytest_asyncio.fixture
-async def caller(world: GatewayWorld) -> AsyncIterator[httpx.AsyncClient]:
+@pytest_asyncio.fixture(scope="module")
+async def caller(shared_world: GatewayWorld) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a user who has a key for every provider."""
     user = secrets.token_hex(6)
     for provider in PROVIDERS:
         if provider is not Provider.OLLAMA:
-            await world.key(provider, "sk-sandbox-" + secrets.token_hex(8), user=user)
-    async with world.client(await world.token(user)) as client:
+            await shared_world.key(provider, "sk-sandbox-" + secrets.token_hex(8), user=user)
+    async with shared_world.client(await shared_world.token(user)) as client:
         yield client
 
 
-async def modelled(world: GatewayWorld, provider: Provider, fault: Fault | None) -> str:
+async def modelled(world: GatewayWorld, provider: Provider, fault: Fault) -> str:
     """A new model that misbehaves so."""
-    name = f"{secrets.token_hex(6)}"
-    upstream = UPSTREAM_MODELS[provider] if fault is None else f"fault-{fault.value}.{name}"
-    await world.model(name, provider, modelId=upstream, maxTokens=4000)
+    name = secrets.token_hex(6)
+    await world.model(name, provider, modelId=f"fault-{fault.value}.{name}", maxTokens=4000)
     return name
 
 
@@ -134,7 +133,9 @@ def _busy(world: GatewayWorld) -> int:
 
 async def is_well(world: GatewayWorld, caller: httpx.AsyncClient, provider: Provider) -> None:
     """Fails unless the next calls are answered as ever."""
-    model = await modelled(world, provider, None)
+    model = f"well-{provider.value.lower()}"
+    if world.service.calling.registered.current().find(model) is None:
+        await world.model(model, provider, maxTokens=4000)
     for stream in (False, True):
         answer = await DOORS[0].ask(caller, model, stream=stream)
         assert answer.status == 200, answer.text

@@ -46,11 +46,11 @@ def framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-@pytest_asyncio.fixture
-async def caller(world: GatewayWorld) -> AsyncIterator[httpx.AsyncClient]:
+@pytest_asyncio.fixture(scope="module")
+async def caller(shared_world: GatewayWorld) -> AsyncIterator[httpx.AsyncClient]:
     user = secrets.token_hex(6)
-    await world.key(Provider.CUSTOM, "sk-sandbox-" + secrets.token_hex(8), user=user)
-    async with world.client(await world.token(user)) as client:
+    await shared_world.key(Provider.CUSTOM, "sk-sandbox-" + secrets.token_hex(8), user=user)
+    async with shared_world.client(await shared_world.token(user)) as client:
         yield client
 
 

@@ -325,7 +325,7 @@ async def test_the_rich_bodies_are_answered(
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(data=st.data())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 async def test_a_spoiled_body_is_answered_or_refused_with_the_field(
     world: GatewayWorld,
@@ -351,7 +351,7 @@ async def test_a_spoiled_body_is_answered_or_refused_with_the_field(
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(body=ANYTHING, stream=st.booleans())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 async def test_any_json_is_answered_or_refused(
     crowd: tuple[httpx.AsyncClient, list[str]], door: Door, body: object, stream: bool
