@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+import pytest_asyncio
 
 from model_service.db.uow import Database
 from model_service.kernel.errors import Conflict
@@ -18,8 +19,8 @@ from tests.pauses import Pauses
 THIRD_SECRET = Secret("a-secret-that-nobody-has-staged-yet-55d0")
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+@pytest_asyncio.fixture
+async def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     """Those that custody takes between two looks at other processes."""
     return Pauses(monkeypatch, custody)
 
