@@ -12,6 +12,7 @@ import structlog
 from model_service.catalog.domain import Model, ModelFilter, ModelStore
 from model_service.db.notices import Notices
 from model_service.gateway.leases import Leases
+from model_service.gateway.outbound import Outbound
 from model_service.gateway.pipeline import Parts, Pipeline
 from model_service.gateway.ports import Arrival, CallRecord, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
@@ -276,10 +277,8 @@ class Calling:
             admission=GatewayAdmission(f.authenticator, f.guard),
             registered=registered,
             leases=leases,
-            endpoints=f.endpoints,
-            transport=f.transport,
+            outbound=Outbound(f.endpoints, f.transport, f.redact),
             observer=meters,
-            redact=f.redact,
         )
         calling = cls(Pipeline(parts), registered, leases, meters, f.metrics)
         f.metrics.before_exposing(calling.hand_over)

@@ -16,7 +16,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from model_service.gateway import pipeline
+from model_service.gateway import outbound
 from model_service.kernel.types import Provider
 from model_service.providers.messages import Limits
 from model_service.sandbox.faults import Fault, Pace
@@ -85,9 +85,9 @@ async def _tables_with(world: GatewayWorld, canary: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _bounded(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts = dataclasses.replace(pipeline.TIMEOUTS, first_byte=0.15, idle=0.15)
-    monkeypatch.setattr(pipeline, "TIMEOUTS", timeouts)
-    monkeypatch.setattr(pipeline, "LIMITS", Limits(body_bytes=1024 * 1024))
+    timeouts = dataclasses.replace(outbound.TIMEOUTS, first_byte=0.15, idle=0.15)
+    monkeypatch.setattr(outbound, "TIMEOUTS", timeouts)
+    monkeypatch.setattr(outbound, "LIMITS", Limits(body_bytes=1024 * 1024))
     for stand_in in world.sandbox.everything:
         stand_in.pace = Pace(slow=0.02, drip=0.0, huge=1024 * 1024)
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.gateway import pipeline
+from model_service.gateway import outbound
 from model_service.kernel.types import Provider
 from model_service.providers.messages import Limits
 from model_service.sandbox.faults import Fault, Pace
@@ -74,7 +74,7 @@ def test_every_fault_has_its_right_answer_here() -> None:
 
 @pytest.fixture(autouse=True)
 def _bounded(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "LIMITS", Limits(body_bytes=1024 * 1024))
+    monkeypatch.setattr(outbound, "LIMITS", Limits(body_bytes=1024 * 1024))
     for stand_in in world.sandbox.everything:
         stand_in.pace = Pace(slow=0.02, drip=0.0, huge=1024 * 1024)
 
@@ -103,11 +103,11 @@ async def asked(
     """What every door answers, whole and in a stream, all asked at the same time."""
     model = await modelled(world, provider, fault)
     ways = list(product(DOORS, (False, True)))
-    timeouts = pipeline.TIMEOUTS
+    timeouts = outbound.TIMEOUTS
     if fault in (Fault.SILENT, Fault.STALL):
         timeouts = dataclasses.replace(timeouts, first_byte=BRIEFLY, idle=BRIEFLY)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pipeline, "TIMEOUTS", timeouts)
+        patched.setattr(outbound, "TIMEOUTS", timeouts)
         answers = await asyncio.gather(
             *(door.ask(caller, model, stream=stream) for door, stream in ways)
         )

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.gateway import pipeline
+from model_service.gateway import outbound, streaming
 from model_service.kernel.types import Provider
 from tests.faults.gateway_doors import DOORS, OPENAI_CHAT, Answer, Door, refusal
 from tests.faults.hostile import OK, Script, Server, Wire, answering_then_closing, serve
@@ -232,7 +232,7 @@ async def test_an_error_whose_body_never_ends_is_told_all_the_same(
     piece: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "ERROR_SECONDS", 0.3)
+    monkeypatch.setattr(outbound, "ERROR_SECONDS", 0.3)
 
     async def endless(wire: Wire) -> None:
         await wire.request()
@@ -381,7 +381,7 @@ async def test_a_stream_that_ends_cleanly_without_its_finish_is_an_error(
 async def test_a_stream_that_goes_on_after_its_end_is_ended(
     world: GatewayWorld, caller: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "TAIL_SECONDS", 0.1)
+    monkeypatch.setattr(streaming, "TAIL_SECONDS", 0.1)
 
     async def endless(wire: Wire) -> None:
         await wire.request()
@@ -398,7 +398,7 @@ async def test_a_stream_that_goes_on_after_its_end_is_ended(
             given = await door.ask(caller, model, stream=True)
             assert door.is_complete(given)
             assert door.text(given) == "hi"
-            async with asyncio.timeout(pipeline.TAIL_SECONDS + 2):
+            async with asyncio.timeout(streaming.TAIL_SECONDS + 2):
                 await server.departures.acquire()
 
 

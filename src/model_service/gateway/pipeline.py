@@ -12,69 +12,50 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import orjson
 import structlog
 
 from model_service.gateway import heads, listing
-from model_service.gateway.faults import fault_of, without_secrets
+from model_service.gateway.faults import fault_of
 from model_service.gateway.leases import Lease, Leases
+from model_service.gateway.outbound import Outbound
 from model_service.gateway.plans import convert
 from model_service.gateway.ports import (
     Admission,
     Arrival,
     CallObserver,
     CallRecord,
-    Endpoints,
     Limit,
     Reservation,
 )
 from model_service.gateway.relay import Conversion
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import Registered, SnapshotModel
+from model_service.gateway.streaming import pass_on
 from model_service.gateway.wire import Call
 from model_service.kernel.errors import ServiceError
 from model_service.kernel.principal import Principal
-from model_service.providers.base import Headers
-from model_service.providers.calls import CALLS, FAULT_DOORS, ArrayRelay
-from model_service.providers.endpoint import Endpoint
-from model_service.providers.errors import retry_after_seconds
-from model_service.providers.faults import CallFailed, Fault, FaultKind, cut, invalid
-from model_service.providers.messages import Limits, Timeouts, UpstreamRequest, head_start
+from model_service.providers.calls import FAULT_DOORS, ArrayRelay
+from model_service.providers.faults import CallFailed, Fault, FaultKind, invalid
 from model_service.providers.registry import SPECS
-from model_service.providers.response import UpstreamResponse
-from model_service.providers.translation import Document, StreamRelay
-from model_service.providers.transport import Transport
+from model_service.providers.translation import Document
 
 log = structlog.get_logger(__name__)
 
-#: A whole answer comes when the model has thought and written all of it, a stream's first byte
-#: much earlier; both are what providers' own clients wait for (600 s).
-TIMEOUTS: Final = Timeouts(connect=5.0, first_byte=600.0, idle=120.0, total=3600.0)
-LIMITS: Final = Limits()
-#: How much of an error answer is read, in bytes, and for how many seconds: its status is known.
-ERROR_BYTES: Final = 1024 * 1024
-ERROR_SECONDS: Final = 5.0
 #: Seconds for which a key that its provider limited stands behind others, without its word.
 LIMITED_SECONDS: Final = 10
-#: Seconds that a provider may take to end a stream whose answer is complete, so that the
-#: connection can be used again.
-TAIL_SECONDS: Final = 1.0
-
 #: Calls that one token may have under way in one process; beyond that something is wrong with
 #: whoever holds it, and others are to be served too.
 MOST_CALLS: Final = 2048
-#: Beginnings of requests remembered for one lease: a path for each model, mostly.
-MOST_STARTS: Final = 256
-
-_CONTENT_TYPE: Final = ("content-type", "application/json")
 _WRONG_BODY: Final = "The body is not a JSON object"
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the pipeline stands on. `redact` masks credentials in text; `limits` may be none.
+    """What the pipeline stands on; `limits` may be none.
 
     `now` is in seconds and never goes back, `wall` in seconds since 1970.
     """
@@ -82,10 +63,8 @@ class Parts:
     admission: Admission
     registered: Registered
     leases: Leases
-    endpoints: Endpoints
-    transport: Transport
+    outbound: Outbound
     observer: CallObserver
-    redact: Callable[[str], str]
     limits: Sequence[Limit] = ()
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -260,16 +239,17 @@ class Pipeline:
         lease: Lease | None,
         conversion: Conversion,
     ) -> None:
-        response = await self._send(record, model, lease, conversion, call.arrival)
-        fault = await self._fault(response, model, lease)
+        outbound, now = self._parts.outbound, self._parts.now
+        response = await outbound.send(record, model, lease, conversion, call.arrival)
+        fault = await outbound.fault(response, model, lease)
         if fault is not None and fault.kind is FaultKind.KEY_REFUSED and lease is not None:
             # The value was replaced, and the one before it may still be good.
             other = await self._parts.leases.instead(lease)
             if other is None:
                 raise CallFailed(fault)
             lease = other
-            response = await self._send(record, model, lease, conversion, call.arrival)
-            fault = await self._fault(response, model, lease)
+            response = await outbound.send(record, model, lease, conversion, call.arrival)
+            fault = await outbound.fault(response, model, lease)
         try:
             if fault is not None:
                 if fault.kind is FaultKind.RATE_LIMITED and lease is not None:
@@ -281,123 +261,20 @@ class Pipeline:
             if record.stream and model.supports_streaming:
                 relay = conversion.relay()
                 relay = ArrayRelay(relay) if is_bare else relay
-                await self._relay(call, record, response, relay, lines, lease)
+                await pass_on(
+                    call, record, response, relay, lines, partial(outbound.clean, lease=lease), now
+                )
             else:
                 data = await response.read()
-                record.first_byte = self._parts.now()
+                record.first_byte = now()
                 answer = conversion.answer(data)
                 record.usage = conversion.usage
                 call.respond(200, lines, b"[%b]" % answer if is_bare else answer)
         except CallFailed as failed:
             # A provider's error may come with any status, and repeat the key it was sent.
-            raise CallFailed(self._clean(failed.fault, lease)) from None
+            raise CallFailed(outbound.clean(failed.fault, lease)) from None
         finally:
             await response.aclose()
-
-    async def _send(
-        self,
-        record: CallRecord,
-        model: SnapshotModel,
-        lease: Lease | None,
-        conversion: Conversion,
-        arrival: Arrival,
-    ) -> UpstreamResponse:
-        record.attempts += 1
-        spec, outgoing = CALLS[model.provider], conversion.outgoing
-        key_endpoint = None
-        if lease is not None:
-            record.key_id = lease.key.id
-            key_endpoint = lease.key.endpoint
-        endpoint = self._parts.endpoints.of_call(model.provider, model.base_url, key_endpoint)
-        path = spec.locate(outgoing.path, model.target)
-        headers = (
-            _CONTENT_TYPE,
-            *outgoing.headers,
-            *spec.forwarded(record.door, arrival.headers),
-        )
-        request = UpstreamRequest(
-            endpoint,
-            "POST",
-            path,
-            body=_written(outgoing.body),
-            start=_start(model, lease, endpoint, path, headers),
-        )
-        return await self._parts.transport.send(request, TIMEOUTS, LIMITS)
-
-    async def _fault(
-        self, response: UpstreamResponse, model: SnapshotModel, lease: Lease | None
-    ) -> Fault | None:
-        """What the provider says is wrong, without credentials; None when nothing is.
-
-        It is not the status that tells of a refused key: Google's is a 400.
-        """
-        if 200 <= response.status <= 299:
-            return None
-        document = await _error_document(response)
-        fault = CALLS[model.provider].faults.fault(response.status, document)
-        retry_after = retry_after_seconds(response.header("retry-after"))
-        if retry_after is not None:
-            fault = Fault(
-                fault.kind, fault.message, fault.param, fault.code, fault.status, retry_after
-            )
-        await response.aclose()
-        return self._clean(fault, lease)
-
-    def _clean(self, fault: Fault, lease: Lease | None) -> Fault:
-        key = None if lease is None else lease.value.reveal()
-        return without_secrets(fault, self._parts.redact, key)
-
-    async def _relay(
-        self,
-        call: Call,
-        record: CallRecord,
-        response: UpstreamResponse,
-        relay: StreamRelay,
-        lines: bytes,
-        lease: Lease | None,
-    ) -> None:
-        """Pass a stream on as it arrives, as fast as the caller reads it.
-
-        Raises:
-            CallFailed, UpstreamError: before anything was sent.
-        """
-        fault: Fault | None = None
-        try:
-            while not relay.complete and relay.failure is None:
-                piece = await response.piece()
-                out = relay.feed(piece) if piece else relay.end()
-                if out:
-                    if call.response_started:
-                        call.send(out)
-                    else:
-                        record.first_byte = self._parts.now()
-                        call.begin(200, lines, out)
-                    if call.is_slow:
-                        await call.keep_up()
-                if not piece:
-                    break
-        except TimeoutError:
-            record.client_left = True
-            call.abort()
-            return
-        except ServiceError as error:
-            fault = fault_of(error)
-        finally:
-            record.usage = relay.usage
-        if fault is None and not relay.complete:
-            fault = (relay.failure or cut()).fault
-        if fault is not None:
-            if not call.response_started:
-                raise CallFailed(fault)
-            fault = self._clean(fault, lease)
-            record.error = fault.kind
-            call.send(relay.fail(fault))
-            call.end()
-            return
-        if not call.response_started:
-            call.begin(200, lines, b"\n")
-        call.end()
-        await _read_tail(response)
 
     def _lines(
         self,
@@ -444,22 +321,6 @@ class Pipeline:
         call.respond(status, lines, orjson.dumps(door.error(fault, call.arrival.request_id)))
 
 
-def _start(
-    model: SnapshotModel, lease: Lease | None, endpoint: Endpoint, path: str, headers: Headers
-) -> bytes:
-    """The beginning of a request, with the credential; made once for a lease."""
-    spec = SPECS[model.provider]
-    if lease is None:
-        return head_start(endpoint, "POST", path, headers + spec.credential(None))
-    known = lease.starts.get((path, headers))
-    if known is not None and known[0] is endpoint:
-        return known[1]
-    start = head_start(endpoint, "POST", path, headers + spec.credential(lease.value))
-    if len(lease.starts) < MOST_STARTS:
-        lease.starts[path, headers] = (endpoint, start)
-    return start
-
-
 def _parsed(data: bytes) -> Document:
     try:
         body = orjson.loads(data)
@@ -468,15 +329,6 @@ def _parsed(data: bytes) -> Document:
     if not isinstance(body, dict):
         raise CallFailed(Fault(FaultKind.INVALID_REQUEST, _WRONG_BODY))
     return body
-
-
-def _written(body: Document) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        # It was parsed, so all that can be wrong is how deeply it nests.
-        message = "The body nests more deeply than 254 levels"
-        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, message)) from None
 
 
 def _streams(route: Route, body: Document) -> bool:
@@ -511,27 +363,3 @@ def _no_key(principal: Principal, model: SnapshotModel) -> CallFailed:
             f"with it, that may be used for the model '{model.name}'"
         )
     return CallFailed(Fault(FaultKind.PERMISSION, message, code="no_provider_key"))
-
-
-async def _error_document(response: UpstreamResponse) -> object:
-    """The body of an error answer; None when it is no JSON, too large, or not there in time."""
-    data = bytearray()
-    try:
-        async with asyncio.timeout(ERROR_SECONDS):
-            while piece := await response.piece():
-                data += piece
-                if len(data) > ERROR_BYTES:
-                    return None
-        return orjson.loads(data)
-    except (orjson.JSONDecodeError, ServiceError, TimeoutError):
-        return None
-
-
-async def _read_tail(response: UpstreamResponse) -> None:
-    """Let the provider end its stream, so that its connection can be used again."""
-    try:
-        async with asyncio.timeout(TAIL_SECONDS):
-            while await response.piece():
-                pass
-    except (TimeoutError, ServiceError):
-        return

@@ -1,0 +1,148 @@
+"""The way out: what is sent to a provider for a call, and what its refusals say."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from model_service.gateway.faults import without_secrets
+from model_service.gateway.leases import Lease
+from model_service.gateway.ports import Arrival, CallRecord, Endpoints
+from model_service.gateway.relay import Conversion
+from model_service.gateway.snapshot import SnapshotModel
+from model_service.kernel.errors import ServiceError
+from model_service.providers.base import Headers
+from model_service.providers.calls import CALLS
+from model_service.providers.endpoint import Endpoint
+from model_service.providers.errors import retry_after_seconds
+from model_service.providers.faults import CallFailed, Fault, FaultKind
+from model_service.providers.messages import Limits, Timeouts, UpstreamRequest, head_start
+from model_service.providers.registry import SPECS
+from model_service.providers.response import UpstreamResponse
+from model_service.providers.translation import Document
+from model_service.providers.transport import Transport
+
+#: A whole answer comes when the model has thought and written all of it, a stream's first byte
+#: much earlier; both are what providers' own clients wait for (600 s).
+TIMEOUTS: Final = Timeouts(connect=5.0, first_byte=600.0, idle=120.0, total=3600.0)
+LIMITS: Final = Limits()
+#: How much of an error answer is read, in bytes, and for how many seconds: its status is known.
+ERROR_BYTES: Final = 1024 * 1024
+ERROR_SECONDS: Final = 5.0
+#: Beginnings of requests remembered for one lease: a path for each model, mostly.
+MOST_STARTS: Final = 256
+
+_CONTENT_TYPE: Final = ("content-type", "application/json")
+
+
+class Outbound:
+    """Sends calls to their providers."""
+
+    def __init__(
+        self, endpoints: Endpoints, transport: Transport, redact: Callable[[str], str]
+    ) -> None:
+        """`redact` masks credentials in text."""
+        self._endpoints = endpoints
+        self._transport = transport
+        self._redact = redact
+
+    async def send(
+        self,
+        record: CallRecord,
+        model: SnapshotModel,
+        lease: Lease | None,
+        conversion: Conversion,
+        arrival: Arrival,
+    ) -> UpstreamResponse:
+        """The provider's answer, whatever its status, once its head is here; counted as an attempt.
+
+        Raises:
+            CallFailed: the call cannot be written.
+            InvalidInput, EgressRefused: there is nowhere to send it.
+            UpstreamError: no answer came.
+        """
+        record.attempts += 1
+        spec, outgoing = CALLS[model.provider], conversion.outgoing
+        key_endpoint = None
+        if lease is not None:
+            record.key_id = lease.key.id
+            key_endpoint = lease.key.endpoint
+        endpoint = self._endpoints.of_call(model.provider, model.base_url, key_endpoint)
+        path = spec.locate(outgoing.path, model.target)
+        headers = (
+            _CONTENT_TYPE,
+            *outgoing.headers,
+            *spec.forwarded(record.door, arrival.headers),
+        )
+        request = UpstreamRequest(
+            endpoint,
+            "POST",
+            path,
+            body=_written(outgoing.body),
+            start=_start(model, lease, endpoint, path, headers),
+        )
+        return await self._transport.send(request, TIMEOUTS, LIMITS)
+
+    async def fault(
+        self, response: UpstreamResponse, model: SnapshotModel, lease: Lease | None
+    ) -> Fault | None:
+        """What the provider says is wrong, without credentials; None when nothing is.
+
+        It is not the status that tells of a refused key: Google's is a 400.
+        """
+        if 200 <= response.status <= 299:
+            return None
+        document = await _error_document(response)
+        fault = CALLS[model.provider].faults.fault(response.status, document)
+        retry_after = retry_after_seconds(response.header("retry-after"))
+        if retry_after is not None:
+            fault = Fault(
+                fault.kind, fault.message, fault.param, fault.code, fault.status, retry_after
+            )
+        await response.aclose()
+        return self.clean(fault, lease)
+
+    def clean(self, fault: Fault, lease: Lease | None) -> Fault:
+        """A provider's fault without credentials, above all the key that it was sent."""
+        key = None if lease is None else lease.value.reveal()
+        return without_secrets(fault, self._redact, key)
+
+
+def _start(
+    model: SnapshotModel, lease: Lease | None, endpoint: Endpoint, path: str, headers: Headers
+) -> bytes:
+    """The beginning of a request, with the credential; made once for a lease."""
+    spec = SPECS[model.provider]
+    if lease is None:
+        return head_start(endpoint, "POST", path, headers + spec.credential(None))
+    known = lease.starts.get((path, headers))
+    if known is not None and known[0] is endpoint:
+        return known[1]
+    start = head_start(endpoint, "POST", path, headers + spec.credential(lease.value))
+    if len(lease.starts) < MOST_STARTS:
+        lease.starts[path, headers] = (endpoint, start)
+    return start
+
+
+def _written(body: Document) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # It was parsed, so all that can be wrong is how deeply it nests.
+        message = "The body nests more deeply than 254 levels"
+        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, message)) from None
+
+
+async def _error_document(response: UpstreamResponse) -> object:
+    """The body of an error answer; None when it is no JSON, too large, or not there in time."""
+    data = bytearray()
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            while piece := await response.piece():
+                data += piece
+                if len(data) > ERROR_BYTES:
+                    return None
+        return orjson.loads(data)
+    except (orjson.JSONDecodeError, ServiceError, TimeoutError):
+        return None
