@@ -84,12 +84,13 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes] | None" = None) -> Non
 
 def _seed(address: str, environment: dict[str, str]) -> None:
     _wait_for(f"{address}/api/health")
-    for model in MODELS:
-        _post(f"{address}/api/models", model)
     azure = {"endpoint": "http://" + environment["UPSTREAM_ALLOWED_HOSTS"]}
     for user, provider in product(USERS, ("OPENAI", "ANTHROPIC", "GOOGLE", "AZURE", "OLLAMA")):
         key = {"userId": user, "provider": provider, "keyName": "demo", "apiKey": KEY}
         _post(f"{address}/api/api-keys", key | ({"metadata": azure} if provider == "AZURE" else {}))
+    # After the keys, so that whoever sees a model can call it.
+    for model in MODELS:
+        _post(f"{address}/api/models", model)
     users = " and ".join(USERS)
     typer.echo(
         f"""  The demo is ready: {len(MODELS)} models, and keys of the users {users}. Try
