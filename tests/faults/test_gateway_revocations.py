@@ -70,6 +70,18 @@ async def new_scene(world: GatewayWorld, **of_the_token: Any) -> Scene:
 Change = Callable[[Scene], Awaitable[None]]
 
 GONE: dict[str, tuple[int, str | None, Callable[[Scene], Awaitable[object]]]] = {
+    "the token in the database": (
+        401,
+        None,
+        lambda s: s.sql("DELETE FROM access_tokens WHERE id = :id", id=s.token["id"]),
+    ),
+    "the token's time in the database": (
+        401,
+        None,
+        lambda s: s.sql(
+            "UPDATE access_tokens SET expires_at = now() WHERE id = :id", id=s.token["id"]
+        ),
+    ),
     "the token by the API": (
         401,
         None,

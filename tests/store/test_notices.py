@@ -126,6 +126,30 @@ async def test_simultaneous_writers_all_come_through(
         assert sorted(s for s in listener.heard if s is not None) == sorted(subjects)
 
 
+_MODEL = """
+    INSERT INTO models (id, name, provider, model_id, max_tokens, supports_streaming, is_active,
+        is_default, created_at, updated_at)
+    SELECT gen_random_uuid(), :name || n, 'OPENAI', 'm', 1, true, true, false, now(), now()
+    FROM generate_series(1, :count) AS n
+"""
+
+
+async def test_a_table_tells_of_one_row_by_its_id_and_of_several_at_once(
+    database: Database, database_url: Secret[str]
+) -> None:
+    listener = Listener(database_url, "models")
+    async with listening(listener):
+        async with database.transaction() as connection:
+            await connection.execute(text(_MODEL), {"name": "one", "count": 1})
+            made = await connection.scalar(text("SELECT id FROM models WHERE name = 'one1'"))
+        await listener.until(lambda: listener.heard == [str(made)])
+        async with database.transaction() as connection:
+            await connection.execute(text(_MODEL), {"name": "many", "count": 1000})
+        # One by its id, and then that anything may have changed: two notices, not a thousand.
+        await listener.until(lambda: listener.heard[-1] is None)
+        assert len(listener.heard) <= 3
+
+
 async def test_a_lost_notice_is_made_good_by_the_version(
     database: Database, database_url: Secret[str]
 ) -> None:

@@ -19,8 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from model_service.access.domain import TOPIC, Token
-from model_service.db.notices import notify
+from model_service.access.domain import Token
 from model_service.db.tables import access_tokens
 from model_service.db.uow import Database
 from model_service.kernel.principal import EVERYTHING, Permission, Role, Scopes
@@ -35,10 +34,9 @@ class SqlTokenStore:
         self._db = database
 
     async def add(self, token: Token) -> None:
-        """Store a new token, and tell every process."""
-        async with self._db.transaction() as connection:
+        """Store a new token; the table tells every process."""
+        async with self._db.single() as connection:
             await connection.execute(insert(access_tokens).values(_values(token)))
-            await notify(connection, TOPIC, str(token.id))
 
     async def get(self, token_id: UUID) -> Token | None:
         """One token."""
@@ -81,11 +79,9 @@ class SqlTokenStore:
         return await self._tokens(query)
 
     async def delete(self, token_id: UUID) -> bool:
-        """Remove a token, and tell every process."""
-        async with self._db.transaction() as connection:
+        """Remove a token; the table tells every process."""
+        async with self._db.single() as connection:
             done = await connection.execute(delete(access_tokens).where(_t.id == token_id))
-            if done.rowcount > 0:
-                await notify(connection, TOPIC, str(token_id))
         return done.rowcount > 0
 
     async def note_uses(self, uses: Mapping[UUID, datetime]) -> None:

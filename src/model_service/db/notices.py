@@ -35,6 +35,8 @@ POLL_INTERVAL: Final = 0.5
 POLL_TIMEOUT: Final = 2.0
 #: Seconds between attempts to connect again.
 RECONNECT_INTERVAL: Final = 0.5
+#: What the tables' own triggers (migration 0008) give as the subject of several changes at once.
+EVERYTHING: Final = "*"
 #: More changes than this waiting for one topic are taken up as one: everything may have changed.
 MOST_WAITING: Final = 256
 
@@ -160,7 +162,7 @@ class Notices:
             return
         if int(version) == topic.seen + 1:
             topic.seen += 1
-            self._hand_over(name, topic, subject)
+            self._hand_over(name, topic, None if subject == EVERYTHING else subject)
         elif int(version) > topic.seen:
             topic.seen = int(version)
             self._hand_over(name, topic, None)

@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from model_service.gateway.ports import KeySource, UsableKey
-from model_service.gateway.snapshot import EVERYTHING, SnapshotModel
+from model_service.gateway.snapshot import SnapshotModel
 from model_service.kernel.caller import SYSTEM, set_caller
 from model_service.kernel.errors import Forbidden, KeyInactive, NotFound, ServiceError
 from model_service.kernel.secret import Secret
@@ -141,7 +141,7 @@ class Leases:
     async def on_change(self, subject: str | None) -> None:
         """Take up a notice, `<key id>:<user id>`: a key or a grant changed. Drops at once."""
         self._changes += 1
-        if subject is None or subject == EVERYTHING:
+        if subject is None:
             self._holdings.clear()
             self._owners.clear()
             self._values.clear()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 STALENESS_BOUND: Final = 300.0
 #: The model that a caller asks for who leaves the choice to the registry.
 DEFAULT_NAME: Final = "default"
-#: What notices say of several models at once.
-EVERYTHING: Final = "*"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +128,7 @@ class Registered:
         Raises:
             DatabaseUnavailable: what changed cannot be read.
         """
-        if subject is None or subject == EVERYTHING:
+        if subject is None:
             await self.load()
             return
         model_id = UUID(subject)

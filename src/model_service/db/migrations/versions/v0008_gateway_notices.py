@@ -1,8 +1,8 @@
-"""Change notices of models, keys and grants, whoever changes them and however.
+"""Change notices of tokens, models, keys and grants, whoever changes them and however.
 
-The gateway keeps models and leased keys in memory, and must hear of each change within a second.
-Keys are written by several parts of the service, so the tables themselves give notice: what one
-part forgot would be a revoked key that goes on being used.
+Every process keeps tokens, models and leased keys in memory, and must hear of each change within a
+second. Several parts of the service write them, and operators may, so the tables themselves give
+notice: what somebody forgot would be a revoked key or token that goes on being used.
 """
 
 from typing import Final
@@ -50,6 +50,14 @@ END $$
 """
 
 _TRIGGERS: Final = (
+    ("token_added_or_gone", "access_tokens", "INSERT OR DELETE", "'tokens', 'id'"),
+    # Not of when a token was last used.
+    (
+        "token_changed",
+        "access_tokens",
+        "UPDATE OF digest, role, user_id, scopes, expires_at",
+        "'tokens', 'id'",
+    ),
     ("models_changed", "models", "INSERT OR UPDATE OR DELETE", "'models', 'id'"),
     ("key_added_or_gone", "api_keys", "INSERT OR DELETE", "'keys', 'id', 'user_id'"),
     # Not of what each use of a key counts, nor of a ciphertext sealed anew.
