@@ -139,7 +139,11 @@ async def main() -> None:
     """All benchmarks, and the report."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few keys, short runs, no report")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "--soak", type=float, metavar="SECONDS", help="only the gateway at half of peak, so long"
+    )
+    given = parser.parse_args()
+    quick = given.quick
     seconds, many = (1.0, 2_000) if quick else (6.0, MANY)
     many_streams = 100 if quick else 1_000
     trails = [1_000, 5_000] if quick else [100_000, 1_000_000]
@@ -149,6 +153,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="model-service-bench-") as name:
         directory = Path(name)
         directory.chmod(0o711)
+        if given.soak:
+            with embedded(directory / "data") as server:
+                async with gateway.ready(server.reveal(), directory) as at:
+                    print(await gateway.soak(at, given.soak))
+            return
         sections = [("Start", await starts(directory / "start"))]
         with embedded(directory / "data") as server:
             small = await _database(server, "few")
