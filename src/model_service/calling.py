@@ -258,8 +258,9 @@ class Calling:
         self.metrics.snapshot_age.set(round(self.registered.age, 3))
 
     async def run(self) -> None:
-        """Bring the meters up to date every second. A job: see `background`."""
+        """Every second let go of keys and bring the meters up to date. A job: see `background`."""
         while True:
+            self.leases.forget_ended()
             self.hand_over()
             await asyncio.sleep(METER_INTERVAL)
 

@@ -30,9 +30,11 @@ LEASE_SECONDS: Final = 300.0
 RENEWAL_SECONDS: Final = 60.0
 #: Seconds until a renewal that failed is tried again.
 RENEWAL_PAUSE: Final = 1.0
-#: Seconds for which it is remembered that a user has no key: one made a moment ago is found by a
-#: notice at the latest.
-NOTHING_SECONDS: Final = 1.0
+#: Seconds for which it is believed that a user has no key, and what was looked up while changes
+#: kept coming: the next look may tell another thing.
+SHORT_SECONDS: Final = 1.0
+#: Times that somebody's keys are looked up while changes keep coming.
+LOOKS: Final = 3
 #: Users' holdings and values remembered; at about 1 KB each.
 MOST: Final = 20_000
 
@@ -79,8 +81,10 @@ class Leases:
         # Asked once for all who want to know it at the same time.
         self._looking: dict[_Owner, asyncio.Task[_Holding]] = {}
         self._lending: dict[UUID, asyncio.Task[Lease]] = {}
-        # Raised by every notice: what was asked before one may be old when it is answered.
+        # Raised by every notice: what was looked up before one may be old when it is answered.
         self._changes = 0
+        # Keys that are being lent and of which no notice came meanwhile.
+        self._unchanged: set[UUID] = set()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -120,6 +124,16 @@ class Leases:
                 return lease
         return None
 
+    def forget_ended(self) -> None:
+        """Let go of values whose time is over: nobody may ask for them again for long."""
+        now = self._now()
+        # They are in the order of their ends: each is lent for as long.
+        while self._values:
+            key_id, lease = next(iter(self._values.items()))
+            if lease.until > now:
+                return
+            del self._values[key_id]
+
     def limited(self, lease: Lease, seconds: float) -> None:
         """The provider limits the key: others of the user come before it for so long."""
         lease.limited_until = self._now() + seconds
@@ -145,10 +159,12 @@ class Leases:
             self._holdings.clear()
             self._owners.clear()
             self._values.clear()
+            self._unchanged.clear()
             return
         text, _, user_id = subject.partition(":")
         key_id = UUID(text)
         self._values.pop(key_id, None)
+        self._unchanged.discard(key_id)
         for owner in [*self._owners.pop(key_id, ()), key_id]:
             self._forget(owner)
         for provider in Provider:
@@ -210,16 +226,18 @@ class Leases:
         return (await asyncio.shield(task)).keys
 
     async def _look_up(self, owner: _Owner) -> _Holding:
-        while True:
+        for _ in range(LOOKS):
             changes = self._changes
             if isinstance(owner, UUID):
                 key = await self._source.by_id(owner)
                 keys: Sequence[UsableKey] = () if key is None else (key,)
             else:
                 keys = await self._source.usable(*owner)
-            if changes == self._changes:
+            is_current = changes == self._changes
+            if is_current:
                 break
-        holding = _Holding(keys, self._now() + (LEASE_SECONDS if keys else NOTHING_SECONDS))
+        seconds = LEASE_SECONDS if keys and is_current else SHORT_SECONDS
+        holding = _Holding(keys, self._now() + seconds)
         self._forget(owner)
         self._holdings[owner] = holding
         for key in keys:
@@ -236,12 +254,16 @@ class Leases:
         return await asyncio.shield(task)
 
     async def _take(self, key: UsableKey) -> Lease:
-        changes = self._changes
         until = self._now() + LEASE_SECONDS
-        value = await self._source.lease(key)
+        self._unchanged.add(key.id)
+        try:
+            value = await self._source.lease(key)
+            is_current = key.id in self._unchanged
+        finally:
+            self._unchanged.discard(key.id)
         before = self._values.get(key.id)
         lease = Lease(key, value, until, 0.0 if before is None else before.limited_until)
-        if changes == self._changes:
+        if is_current:
             self._values[key.id] = lease
             self._values.move_to_end(key.id)
             if len(self._values) > MOST:

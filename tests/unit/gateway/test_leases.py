@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from model_service.gateway.leases import LEASE_SECONDS, RENEWAL_SECONDS, Leases
+from model_service.gateway.leases import LEASE_SECONDS, LOOKS, RENEWAL_SECONDS, Leases
+from model_service.gateway.ports import UsableKey
 from model_service.kernel.errors import AuditUnavailable, DatabaseUnavailable, KeyInactive
 from model_service.kernel.types import Provider
 from tests.unit.gateway.keys import NOW, Source, Time, model
@@ -268,3 +269,54 @@ async def test_a_refused_value_without_one_before_it_has_no_replacement(
     lease = await leases.get("user", MODEL)
     assert lease is not None
     assert await leases.instead(lease) is None
+
+
+async def test_a_value_whose_time_is_over_is_let_go_though_nobody_asks(
+    leases: Leases, source: Source, time: Time
+) -> None:
+    source.add("early")
+    source.add("late")
+    await leases.get("early", MODEL)
+    time.seconds += 100
+    await leases.get("late", MODEL)
+    time.seconds += LEASE_SECONDS - 100
+    leases.forget_ended()
+    assert len(leases) == 1
+    assert leases.find("late", MODEL) is not None
+    time.seconds += 100
+    leases.forget_ended()
+    assert len(leases) == 0
+
+
+async def test_notices_of_other_keys_do_not_keep_a_value_from_being_kept(
+    leases: Leases, source: Source
+) -> None:
+    source.add("user")
+    other = source.add("other")
+    source.desk.clear()
+    asking = asyncio.create_task(leases.get("user", MODEL))
+    await source.lending.wait()
+    await leases.on_change(f"{other.id}:other")
+    source.desk.set()
+    assert await asking is leases.find("user", MODEL)
+
+
+async def test_what_is_looked_up_while_changes_keep_coming_is_believed_for_a_second(
+    leases: Leases, source: Source, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = source.add("user"), source.add("other")
+    usable = source.usable
+
+    async def busy(user_id: str, provider: Provider) -> list[UsableKey]:
+        found = await usable(user_id, provider)
+        await leases.on_change(f"{other.id}:other")
+        return found
+
+    monkeypatch.setattr(source, "usable", busy)
+    lease = await leases.get("user", MODEL)
+    assert lease is not None
+    assert lease.key is key
+    assert source.looks == LOOKS
+    assert leases.find("user", MODEL) is lease
+    time.seconds += 1.1
+    assert leases.find("user", MODEL) is None
