@@ -321,7 +321,7 @@ class Pipeline:
         call.respond(status, lines, orjson.dumps(door.error(fault, call.arrival.request_id)))
 
 
-def _parsed(data: bytes) -> Document:
+def _parsed(data: bytes | bytearray) -> Document:
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:

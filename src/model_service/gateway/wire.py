@@ -134,11 +134,10 @@ class Call:
     """One request to the gateway and its answer."""
 
     __slots__ = (
+        "_body",
         "_gateway",
         "_is_turn",
-        "_length",
         "_limit",
-        "_pieces",
         "_protocol",
         "_recognised_at",
         "_task",
@@ -185,8 +184,9 @@ class Call:
         self.principal: Principal | None = gateway.recognise(self.arrival)
         self._recognised_at = protocol.loop.time()
         self._limit = MAX_UNKNOWN_BODY if self.principal is None else MAX_BODY
-        self._pieces: list[bytes] = []
-        self._length = 0
+        # As it came while it came in one piece; else gathered, for a body may come byte by byte,
+        # and each would take the room of forty.
+        self._body: bytes | bytearray = b""
         self._is_turn = False
         self._task: asyncio.Task[None] | None = None
         self._wants_to_know = protocol.expect_100_continue
@@ -205,9 +205,13 @@ class Call:
 
     def add_body(self, piece: bytes) -> None:
         """A part of the body. One that is too large is thrown away from then on."""
-        self._length += len(piece)
-        if self._length <= self._limit:
-            self._pieces.append(piece)
+        if len(self._body) + len(piece) <= self._limit and not self.is_refused:
+            if not self._body:
+                self._body = piece
+            elif type(self._body) is bytearray:
+                self._body += piece
+            else:
+                self._body = bytearray(self._body) + piece
         elif not self.is_refused:
             self._refuse_body()
             self._start()
@@ -234,7 +238,7 @@ class Call:
             self._task.cancel()
 
     def _refuse_body(self) -> None:
-        self._pieces = []
+        self._body = b""
         self.is_refused = True
         self.keep_alive = False
         self._protocol.linger()
@@ -253,10 +257,9 @@ class Call:
     # What the gateway does.
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> bytes | bytearray:
         """The whole body."""
-        pieces = self._pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._body
 
     @property
     def limit(self) -> int:

@@ -15,6 +15,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 # Past this much unread body the socket is no longer read; one read adds up to 256 KiB, which
 # is what asyncio and uvloop ask the kernel for at once.
 HIGH_WATER: Final = 64 * 1024
+# Pieces of a body kept apart; what comes beyond is gathered in the last.
+MOST_PIECES: Final = 256
 
 
 class StaleConnection(Exception):
@@ -58,7 +60,7 @@ class Exchange:
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, head_only: bool) -> None:
         """`head_only` says the answer has no body whatever its headers claim (HEAD)."""
         self._loop = loop
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._waiter: asyncio.Future[None] | None = None
         self._wants_all = False
         self.limits = limits
@@ -80,7 +82,15 @@ class Exchange:
 
     def add_body(self, piece: bytes) -> None:
         """Keep a piece of the body for the reader."""
-        self._pieces.append(piece)
+        pieces = self._pieces
+        if len(pieces) < MOST_PIECES:
+            pieces.append(piece)
+        else:
+            # A body may come byte by byte, and each as an object would take the room of forty.
+            last = pieces[-1]
+            if type(last) is not bytearray:
+                last = pieces[-1] = bytearray(last)
+            last += piece
         self.buffered += len(piece)
         self.received += len(piece)
 
@@ -152,7 +162,8 @@ class Exchange:
 
     def _take(self) -> bytes:
         pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        first = pieces[0]
+        data = first if len(pieces) == 1 and type(first) is bytes else b"".join(pieces)
         self._pieces = []
         self.buffered = 0
         self._resume()
