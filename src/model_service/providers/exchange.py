@@ -161,9 +161,7 @@ class Exchange:
         self._wake()
 
     def _take(self) -> bytes:
-        pieces = self._pieces
-        first = pieces[0]
-        data = first if len(pieces) == 1 and type(first) is bytes else b"".join(pieces)
+        data = b"".join(self._pieces)  # of one piece that is the piece itself
         self._pieces = []
         self.buffered = 0
         self._resume()
