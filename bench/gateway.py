@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -186,9 +187,34 @@ async def throughput(at: Ready, seconds: float) -> str:
             f"/stream{chat}", 32, seconds,
         ),
     ]  # fmt: skip
-    return report.table(
+    table = report.table(
         ["", "nginx /s", "gateway /s", "ratio", "nginx us", "gateway us", "ratio by work"], rows
     )
+    bare = await _bare(at, seconds)
+    return (
+        f"{table}\n\nThe least that such a relay can be in Python (`bench/bare.py`: uvloop and"
+        " httptools on both sides, JSON\nparsed and written, nothing else) does"
+        f" {bare.per_second:,.0f} unary requests/s, {bare.busy / bare.requests * 1e6:.1f} us each."
+    )
+
+
+async def _bare(at: Ready, seconds: float) -> Rate:
+    port = nginx.free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.bare", str(port), str(at.upstream),
+        preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
+    )  # fmt: skip
+    try:
+        await nginx.answers(port)
+        body = request_body("whole")
+        rounds = [
+            await wrk(at, port, process.pid, "/v1/chat/completions", body, 32, seconds)
+            for _ in range(ROUNDS)
+        ]
+    finally:
+        process.terminate()
+        await process.wait()
+    return sorted(rounds, key=lambda rate: rate.per_second)[ROUNDS // 2]
 
 
 async def latency(at: Ready, seconds: float) -> str:

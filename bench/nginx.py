@@ -166,6 +166,18 @@ def free_port() -> int:
         return port
 
 
+async def answers(port: int) -> None:
+    """Wait until somebody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
 @asynccontextmanager
 async def nginx(directory: Path, body: str, core: int) -> AsyncIterator[tuple[int, int]]:
     """A running nginx on that core; gives its port and the process id of its worker."""
