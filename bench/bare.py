@@ -7,6 +7,7 @@ token, no model, no key, no errors, no streams. `python -m bench.bare PORT UPSTR
 import asyncio
 import sys
 from collections import deque
+from typing import cast
 
 import httptools
 import orjson
@@ -24,8 +25,7 @@ class _Upstream(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -53,8 +53,7 @@ class _Caller(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     @override
     def data_received(self, data: bytes) -> None:
