@@ -182,7 +182,7 @@ class CallMeters:
     def finished(self, record: CallRecord) -> None:
         """A call is over."""
         self._under_way -= 1
-        provider = "" if record.model is None else record.model.target.provider.value
+        provider = "" if record.model is None else record.model.target.provider
         labels = (record.door, provider, record.status)
         duration = self._durations.get(labels)
         if duration is None:

@@ -35,6 +35,8 @@ RENEWAL_PAUSE: Final = 1.0
 SHORT_SECONDS: Final = 1.0
 #: Times that somebody's keys are looked up while changes keep coming.
 LOOKS: Final = 3
+#: Models for which a choice is remembered with a holding.
+MOST_CHOSEN: Final = 256
 #: Users' holdings and values remembered; at about 1 KB each.
 MOST: Final = 20_000
 
@@ -49,6 +51,8 @@ class Lease:
     limited_until: float = 0.0
     starts: dict[object, tuple[Endpoint, bytes]] = field(default_factory=dict, repr=False)
     """Beginnings of requests made with the value; they hold it, so they go when it goes."""
+    lines: dict[SnapshotModel, bytes] = field(default_factory=dict, repr=False)
+    """What answers say of their model and key."""
     renewal: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
 
@@ -58,6 +62,8 @@ class _Holding:
 
     keys: Sequence[UsableKey]
     until: float
+    chosen: dict[SnapshotModel, Lease] = field(default_factory=dict)
+    """What was chosen last for each model; holds until the lease ends, is limited or replaced."""
 
 
 _Key = TypeVar("_Key")
@@ -98,12 +104,23 @@ class Leases:
         holding = self._holdings.get(owner)
         if holding is None or holding.until <= now:
             return None
-        key = self._best(holding.keys, model, now)
-        lease = None if key is None else self._values.get(key.id)
-        if lease is None or lease.until <= now:
-            return None
+        lease = holding.chosen.get(model)
+        if lease is None or lease.until <= now or lease.limited_until > now:
+            lease = self._choose(holding, model, now)
+            if lease is None:
+                return None
         if lease.until - now < RENEWAL_SECONDS and lease.renewal is None:
             lease.renewal = asyncio.create_task(self._renew(owner, lease))
+        return lease
+
+    def _choose(self, holding: _Holding, model: SnapshotModel, now: float) -> Lease | None:
+        key = self._best(holding.keys, model, now)
+        lease = None if key is None else self._values.get(key.id)
+        if key is None or lease is None or lease.until <= now:
+            return None
+        # One whose key ends at a moment of its own is chosen anew each time.
+        if key.until is None and len(holding.chosen) < MOST_CHOSEN:
+            holding.chosen[model] = lease
         return lease
 
     async def get(self, user_id: str | None, model: SnapshotModel) -> Lease | None:
@@ -150,6 +167,7 @@ class Leases:
         other = Lease(lease.key, value, lease.until)
         if self._values.get(lease.key.id) is lease:
             self._values[lease.key.id] = other
+        lease.until = 0.0  # nobody is to choose it again
         return other
 
     async def on_change(self, subject: str | None) -> None:

@@ -64,25 +64,33 @@ class Outbound:
         """
         record.attempts += 1
         spec, outgoing = CALLS[model.provider], conversion.outgoing
-        key_endpoint = None
         if lease is not None:
             record.key_id = lease.key.id
-            key_endpoint = lease.key.endpoint
-        endpoint = self._endpoints.of_call(model.provider, model.base_url, key_endpoint)
         path = spec.locate(outgoing.path, model.target)
         headers = (
             _CONTENT_TYPE,
             *outgoing.headers,
             *spec.forwarded(record.door, arrival.headers),
         )
-        request = UpstreamRequest(
-            endpoint,
-            "POST",
-            path,
-            body=_written(outgoing.body),
-            start=_start(model, lease, endpoint, path, headers),
-        )
+        endpoint, start = self._start(model, lease, path, headers)
+        request = UpstreamRequest(endpoint, "POST", path, body=_written(outgoing.body), start=start)
         return await self._transport.send(request, TIMEOUTS, LIMITS)
+
+    def _start(
+        self, model: SnapshotModel, lease: Lease | None, path: str, headers: Headers
+    ) -> tuple[Endpoint, bytes]:
+        """Where a request goes, and its beginning with the credential; found once for a lease."""
+        place = (model, path, headers)
+        known = None if lease is None else lease.starts.get(place)
+        if known is not None:
+            return known
+        key_endpoint = None if lease is None else lease.key.endpoint
+        endpoint = self._endpoints.of_call(model.provider, model.base_url, key_endpoint)
+        credential = SPECS[model.provider].credential(None if lease is None else lease.value)
+        found = endpoint, head_start(endpoint, "POST", path, headers + credential)
+        if lease is not None and len(lease.starts) < MOST_STARTS:
+            lease.starts[place] = found
+        return found
 
     async def fault(
         self, response: UpstreamResponse, model: SnapshotModel, lease: Lease | None
@@ -107,22 +115,6 @@ class Outbound:
         """A provider's fault without credentials, above all the key that it was sent."""
         key = None if lease is None else lease.value.reveal()
         return without_secrets(fault, self._redact, key)
-
-
-def _start(
-    model: SnapshotModel, lease: Lease | None, endpoint: Endpoint, path: str, headers: Headers
-) -> bytes:
-    """The beginning of a request, with the credential; made once for a lease."""
-    spec = SPECS[model.provider]
-    if lease is None:
-        return head_start(endpoint, "POST", path, headers + spec.credential(None))
-    known = lease.starts.get((path, headers))
-    if known is not None and known[0] is endpoint:
-        return known[1]
-    start = head_start(endpoint, "POST", path, headers + spec.credential(lease.value))
-    if len(lease.starts) < MOST_STARTS:
-        lease.starts[path, headers] = (endpoint, start)
-    return start
 
 
 def _written(body: Document) -> bytes:

@@ -20,6 +20,9 @@ class Provider(StrEnum):
     OLLAMA = "OLLAMA"
     CUSTOM = "CUSTOM"
 
+    # As text, which they are equal to; enum's own hash is computed in Python at each look-up.
+    __hash__ = str.__hash__
+
 
 #: Longest user id, in characters.
 MAX_USER_ID: Final = 255

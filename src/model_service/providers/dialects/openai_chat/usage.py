@@ -61,6 +61,8 @@ def _details(document: Document, name: str) -> Document:
 
 def count(value: object) -> int:
     """A number of tokens; 0 for what is none."""
+    if type(value) is int:  # nearly always
+        return value if 0 <= value <= _MOST else 0
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
