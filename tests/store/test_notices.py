@@ -216,19 +216,36 @@ async def test_more_changes_than_can_be_kept_are_taken_up_as_one(
         assert len(listener.heard) < 10
 
 
+async def cut(database: Database) -> None:
+    async with database.single() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'model-service notices'"
+                " AND datname = current_database()"
+            )
+        )
+
+
+async def test_a_broken_connection_is_missed_before_the_next_poll(
+    database: Database, database_url: Secret[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neither a poll nor a pause between attempts can help within the listener's patience.
+    monkeypatch.setattr(module, "POLL_INTERVAL", 10 * PATIENCE)
+    monkeypatch.setattr(module, "RECONNECT_INTERVAL", 0.0)
+    listener = Listener(database_url, "missed")
+    async with listening(listener):
+        await cut(database)
+        await change(database, "missed", "a")
+        await listener.until(lambda: bool(listener.heard))
+
+
 async def test_a_broken_connection_is_made_again_and_what_was_missed_is_made_good(
     database: Database, database_url: Secret[str]
 ) -> None:
     listener = Listener(database_url, "broken")
     async with listening(listener):
-        async with database.single() as connection:
-            await connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE application_name = 'model-service notices'"
-                    " AND datname = current_database()"
-                )
-            )
+        await cut(database)
         await change(database, "broken", "a")
         await listener.until(lambda: bool(listener.heard))
         await change(database, "broken", "b")

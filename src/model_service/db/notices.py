@@ -33,7 +33,7 @@ CHANNEL: Final = "model_service"
 #: one change they stay within the second in which a revocation must have reached everybody.
 POLL_INTERVAL: Final = 0.5
 POLL_TIMEOUT: Final = 2.0
-#: Seconds between attempts to connect again.
+#: Seconds between attempts to connect again, after one that came to nothing.
 RECONNECT_INTERVAL: Final = 0.5
 #: What the tables' own triggers (migration 0008) give as the subject of several changes at once.
 EVERYTHING: Final = "*"
@@ -112,13 +112,16 @@ class Notices:
                 topic.confirmed_at = time.monotonic()
         try:
             while True:
+                began = time.monotonic()
                 try:
                     await self._listen()
                 except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
                     if not is_passing(e):
                         raise
                     log.warning("change notices interrupted", error_type=type(e).__name__)
-                await asyncio.sleep(RECONNECT_INTERVAL)
+                # One that lived is made again at once: a revocation may have been missed.
+                if time.monotonic() - began < RECONNECT_INTERVAL:
+                    await asyncio.sleep(RECONNECT_INTERVAL)
         finally:
             await self._stop_workers()
 
@@ -129,6 +132,8 @@ class Notices:
             command_timeout=POLL_TIMEOUT,
             server_settings={"application_name": "model-service notices"},
         )
+        cut = asyncio.Event()
+        connection.add_termination_listener(lambda _: cut.set())
         try:
             # Listening first: what is committed after the versions are read is then heard of.
             await connection.add_listener(CHANNEL, self._heard)
@@ -136,7 +141,9 @@ class Notices:
                 started = time.monotonic()
                 await self._compare(connection)
                 self._confirm(started)
-                await asyncio.sleep(POLL_INTERVAL)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_INTERVAL):
+                        await cut.wait()
         finally:
             connection.terminate()
 
