@@ -35,6 +35,8 @@ _RESOURCES: Final[Mapping[str, str]] = {
     "webhooks": "webhooks",
     "quotas": "quotas",
     "usage": "usage",
+    "billing": "billing",
+    "prices": "models",
     "providers": "operations",
 }
 

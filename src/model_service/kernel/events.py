@@ -18,6 +18,11 @@ class EventType(StrEnum):
     SECRET_STAGED = "secret.staged"  # noqa: S105 - the name of an event
     SECRET_FINALIZED = "secret.finalized"  # noqa: S105 - the name of an event
     SECRET_COMPROMISED = "secret.compromised"  # noqa: S105 - the name of an event
+    QUOTA_THRESHOLD = "quota.threshold"
+    PROVIDER_DOWN = "provider.down"
+    PROVIDER_RECOVERED = "provider.recovered"
+    STATEMENT_CLOSED = "statement.closed"
+    USAGE_METERED = "usage.metered"
     WEBHOOK_TEST = "webhook.test"
 
 

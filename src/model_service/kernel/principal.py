@@ -38,6 +38,8 @@ class Permission(StrEnum):
     QUOTAS_READ = "quotas:read"
     QUOTAS_WRITE = "quotas:write"
     USAGE_READ = "usage:read"
+    BILLING_READ = "billing:read"
+    BILLING_WRITE = "billing:write"
     OPERATIONS_READ = "operations:read"
     """Metrics, the providers' health and the API's documentation."""
     GATEWAY_CALL = "gateway:call"

@@ -34,7 +34,7 @@ from model_service.db.tables.webhooks import (
 )
 
 #: The newest migration; a process that finds it in the database need not load Alembic.
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0013"
 
 __all__ = [
     "SCHEMA_REVISION",

@@ -1,0 +1,10 @@
+"""Usage events by month, and their sums."""
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the tables."""
