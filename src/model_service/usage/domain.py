@@ -1,10 +1,10 @@
 """What a call came to, as it is kept for good."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 
@@ -55,3 +55,18 @@ class UsageEvent:
     why: Mapping[str, Any] | None = None
     """What led to this answer, where it is not plain from the rest: candidates, those skipped
     and why, attempts that failed, what was reserved. JSON-able, camelCase, without secrets."""
+
+
+class UsageSink(Protocol):
+    """Where events are kept for good."""
+
+    async def keep(self, events: Sequence[UsageEvent]) -> None:
+        """Store all of them or none; returns when they are durable.
+
+        An event is stored once, by its id, however often it is told, also within one call and
+        by several processes at once: whoever tells it may die before it knows that it was heard.
+
+        Raises:
+            DatabaseUnavailable: they cannot be stored now; the same will be told again.
+        """
+        ...
