@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from model_service.catalog.capabilities import capabilities_of
 from model_service.catalog.domain import ModelFacts, TokenPrices
+from model_service.catalog.genai_listings import listings_of
 from model_service.kernel.types import Provider
+from model_service.providers.price_schedule import Listing
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -81,6 +83,19 @@ class PriceBook:
             cache_write=_per_thousand(listed, "cache_write_mtok"),
             output=_per_thousand(listed, "output_mtok"),
         )
+
+    def listings(
+        self, provider: Provider, model_id: str, base_url: str | None = None
+    ) -> tuple[Listing, ...]:
+        """All that the book says of a model's prices, over time; nothing if it knows none.
+
+        Reads the book here and now when nobody did before.
+        """
+        if not self._vendors:
+            self._read()
+        vendor = self._vendor(provider, base_url)
+        info = self._find(vendor, model_id) if vendor else None
+        return listings_of(info) if info else ()
 
     def _read(self) -> None:
         import genai_prices
