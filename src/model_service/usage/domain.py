@@ -1,9 +1,10 @@
 """What a call came to, as it is kept for good."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -68,5 +69,116 @@ class UsageSink(Protocol):
 
         Raises:
             DatabaseUnavailable: they cannot be stored now; the same will be told again.
+        """
+        ...
+
+
+class Dimension(StrEnum):
+    """What usage can be told by."""
+
+    USER = "user"
+    MODEL = "model"
+    PROVIDER = "provider"
+    KEY = "key"
+    TOKEN = "token"  # noqa: S105 - a dimension, not a credential
+    DAY = "day"
+    """UTC days; the value is such as `2026-01-31`."""
+    HOUR = "hour"
+    """The value is the hour's beginning, such as `2026-01-31T13:00:00.000Z`."""
+    TAG = "tag"
+    """A call counts under each of its tags, and not at all when it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFilter:
+    """Which calls; None means any. From `since` on, and before `until`."""
+
+    user_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    key_id: UUID | None = None
+    token_id: UUID | None = None
+    status: int | None = None
+    tag: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What several calls came to. The classes of tokens are disjoint, as in `UsageEvent`."""
+
+    requests: int = 0
+    errors: int = 0
+    """How many of them ended with a status of 400 or more."""
+    unpriced: int = 0
+    """How many of them nobody knows the cost of; `cost` is that of the others."""
+    estimated: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: Decimal = Decimal()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The sums of the calls that have these values, in the order of the dimensions asked for.
+
+    None is the value of calls without one. Keys and tokens go by the text of their ids.
+    """
+
+    values: tuple[str | None, ...]
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class EventPosition:
+    """Where a list of events, newest first, goes on: before this one."""
+
+    time: datetime
+    id: UUID
+
+
+class UsageReader(Protocol):
+    """What was kept, to be told."""
+
+    async def groups(
+        self, wanted: UsageFilter, by: Sequence[Dimension], *, limit: int | None = None
+    ) -> Sequence[Group]:
+        """Exact sums by one or more dimensions, or with none the one sum of all.
+
+        Groups by time come in its order, others with the costliest first.
+
+        Raises:
+            InvalidInput: a bound is within an hour whose single events are no longer kept.
+            DatabaseUnavailable: the database cannot be asked.
+        """
+        ...
+
+    async def page(
+        self, wanted: UsageFilter, before: EventPosition | None, limit: int
+    ) -> Sequence[UsageEvent]:
+        """Events, newest first."""
+        ...
+
+    def stream(self, wanted: UsageFilter) -> AsyncIterator[UsageEvent]:
+        """All events, newest first, in constant memory and without a long transaction."""
+        ...
+
+    async def of_request(self, request_id: str, user_id: str | None) -> Sequence[UsageEvent]:
+        """The events of one request, newest first; of that user's alone where one is given."""
+        ...
+
+
+class KeyUse(Protocol):
+    """Where the uses of provider keys are counted."""
+
+    async def used(self, counts: Mapping[UUID, tuple[int, datetime]]) -> None:
+        """Add to each key's uses, and note the last one, within the caller's transaction.
+
+        Keys that are no more are passed over.
         """
         ...
