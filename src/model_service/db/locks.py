@@ -29,6 +29,8 @@ class Lock(IntEnum):
     """Signing a checkpoint."""
     ACCESS_KEYS = 33
     """Making the key that tokens are hashed with."""
+    USAGE_MONTHS = 41
+    """Making or dropping a month of usage events."""
 
 
 async def take(connection: AsyncConnection, lock: Lock) -> None:

@@ -25,6 +25,15 @@ from model_service.db.tables.rotation import (
     provider_admin_credentials,
 )
 from model_service.db.tables.shares import key_shares
+from model_service.db.tables.usage import (
+    usage_daily,
+    usage_events,
+    usage_horizon,
+    usage_hourly,
+    usage_series,
+    usage_series_daily,
+    usage_series_hourly,
+)
 from model_service.db.tables.webhooks import (
     webhook_attempts,
     webhook_deliveries,
@@ -59,6 +68,13 @@ __all__ = [
     "metadata",
     "models",
     "provider_admin_credentials",
+    "usage_daily",
+    "usage_events",
+    "usage_horizon",
+    "usage_hourly",
+    "usage_series",
+    "usage_series_daily",
+    "usage_series_hourly",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_events",
