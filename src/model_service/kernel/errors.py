@@ -21,7 +21,8 @@ drawing with the classes.
     │   ├── DatabaseUnavailable
     │   ├── AuditUnavailable
     │   ├── ProviderUnreachable
-    │   └── WrappingUnavailable
+    │   ├── WrappingUnavailable
+    │   └── JournalFull
     ├── VaultError
     │   ├── IntegrityFailure
     │   ├── KeyringMissing
@@ -183,6 +184,12 @@ class WrappingUnavailable(Unavailable):
     """The service that keeps the keyring's wrapping key cannot be asked right now"""
 
     code = "wrapping_unavailable"
+
+
+class JournalFull(Unavailable):
+    """No room is left to account for calls, so none are taken until there is"""
+
+    code = "journal_full"
 
 
 class VaultError(ServiceError):
