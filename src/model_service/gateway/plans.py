@@ -43,23 +43,15 @@ def _chat(
     route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool, now: int
 ) -> Conversion:
     target = model.target
-    passthrough = spec.passthroughs.get(route.door)
-    if stream and not model.supports_streaming:
-        passthrough = None
-    by_responses = spec.responses is not None and _wants_responses(route, target, body, passthrough)
-    if by_responses and route.door != _RESPONSES_DOOR:
-        passthrough = None
+    passthrough, by_responses = _way(route, model, spec, body, stream=stream)
     if passthrough is not None:
         return Unchanged(passthrough, body, target, stream=stream)
     door = DOORS[route.door].chat
-    upstream: ChatUpstream | None = spec.responses if by_responses else spec.chat
-    if model.vendor is not None and model.vendor.cache_marks:
-        upstream = CACHING_VENDOR
-    if door is None or upstream is None:
+    if door is None:
         raise _unsupported(model, "chat")
     return Translated(
         door,
-        upstream,
+        _upstream(model, spec, by_responses=by_responses),
         body,
         target,
         stream=stream,
@@ -67,6 +59,38 @@ def _chat(
         bare=route.bare,
         now=now,
     )
+
+
+def upstream_of(
+    route: Route, model: SnapshotModel, body: Document, *, stream: bool
+) -> ChatUpstream:
+    """The dialect in which a chat is answered, whether or not the request passes unchanged."""
+    spec = CALLS[model.provider]
+    passthrough, by_responses = _way(route, model, spec, body, stream=stream)
+    if passthrough is not None:
+        by_responses = route.door == _RESPONSES_DOOR
+    return _upstream(model, spec, by_responses=by_responses)
+
+
+def _way(
+    route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool
+) -> tuple[Passthrough | None, bool]:
+    """How a chat passes unchanged, if it does, and whether it goes by the Responses API if not."""
+    passthrough = spec.passthroughs.get(route.door)
+    if stream and not model.supports_streaming:
+        passthrough = None
+    by_responses = spec.responses is not None and _wants_responses(
+        route, model.target, body, passthrough
+    )
+    if by_responses and route.door != _RESPONSES_DOOR:
+        passthrough = None
+    return passthrough, by_responses
+
+
+def _upstream(model: SnapshotModel, spec: CallSpec, *, by_responses: bool) -> ChatUpstream:
+    if model.vendor is not None and model.vendor.cache_marks:
+        return CACHING_VENDOR
+    return spec.responses if by_responses and spec.responses is not None else spec.chat
 
 
 def _wants_responses(

@@ -198,6 +198,13 @@ class ReasoningRequest:
     detail: str | None = None
 
 
+def wants_thinking(asked: ReasoningRequest | None) -> bool:
+    """Whether the model is asked to think, in whatever way."""
+    if asked is None or asked.effort is Effort.NONE or asked.budget == 0:
+        return False
+    return asked.adaptive or asked.effort is not None or asked.budget is not None
+
+
 @dataclass(slots=True)
 class ChatRequest:
     """A whole request. None, or an empty list, means that the caller did not say."""

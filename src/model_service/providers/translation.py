@@ -9,7 +9,7 @@ All of this is pure: no I/O, no clock, no state beyond one call's.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from model_service.kernel.types import Provider
 from model_service.providers.base import Headers
@@ -25,6 +25,9 @@ from model_service.providers.faults import CallFailed, Fault, unsupported
 
 Document = dict[str, Any]
 """A JSON object off or for the wire."""
+
+#: The field of events with which this service tells of itself within an answer.
+MARK: Final = "x_model_service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,10 @@ class StreamWriter(Protocol):
         """The bytes for one event; may be empty."""
         ...
 
+    def mark(self, note: Document) -> bytes:
+        """An event of this service's own, `MARK` its field, which official clients pass over."""
+        ...
+
     def end(self) -> bytes:
         """What closes a complete stream."""
         ...
@@ -208,6 +215,13 @@ class ChatUpstream(Protocol):
 
     def reader(self) -> StreamReader:
         """What reads a stream."""
+        ...
+
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:
+        """Whether the request may end with the beginning of its answer, to be gone on with.
+
+        The answer is then what follows that.
+        """
         ...
 
 

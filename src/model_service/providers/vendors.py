@@ -28,7 +28,8 @@ class Vendor:
     `asked_at_origin`, below the origin; `refusals` are the statuses beside 401 with which it
     says that a key is none. `max_tokens_field` is how it calls the bound of an answer,
     `renamed` and `omitted` are fields of OpenAI's that it knows by another name or refuses.
-    `cache_marks`: it takes `cache_control`. `book` is the price book's name for it.
+    `cache_marks`: it takes `cache_control`. `takes_prefix`: it goes on with an answer whose
+    beginning is the last message, marked as `prefix`. `book` is the price book's name for it.
     """
 
     base_url: str
@@ -40,6 +41,7 @@ class Vendor:
     renamed: Mapping[str, str] = field(default_factory=dict)
     omitted: frozenset[str] = frozenset()
     cache_marks: bool = False
+    takes_prefix: bool = False
 
     def adapt(self, body: dict[str, Any]) -> None:
         """Bring a request for chat completions into the vendor's form.
@@ -59,6 +61,16 @@ class Vendor:
                 body.setdefault(its_name, body.pop(name))
         for name in self.omitted:
             body.pop(name, None)
+        if self.takes_prefix:
+            _mark_prefix(body)
+
+
+def _mark_prefix(body: dict[str, Any]) -> None:
+    """Mark an answer's beginning, which without that would be refused."""
+    messages = body.get("messages")
+    last = messages[-1] if messages and isinstance(messages, list) else None
+    if isinstance(last, dict) and last.get("role") == "assistant":
+        last.setdefault("prefix", True)
 
 
 class VendorDialect(OpenAI):
@@ -95,8 +107,10 @@ VENDORS: Final[Mapping[str, Vendor]] = MappingProxyType(
             book="mistral",
             renamed={"seed": "random_seed"},
             omitted=frozenset({"stream_options"}),
+            takes_prefix=True,
         ),
-        # https://api-docs.deepseek.com: its address has no version.
+        # https://api-docs.deepseek.com: its address has no version. Answers are gone on with at
+        # another one alone (/guides/chat_prefix_completion), so not here.
         "deepseek": Vendor(base_url="https://api.deepseek.com", book="deepseek"),
         # https://docs.x.ai/developers/debugging: a wrong key gets 400, a missing one 401.
         "xai": Vendor(

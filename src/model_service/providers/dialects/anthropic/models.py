@@ -3,6 +3,7 @@
 Sources: https://platform.claude.com/docs/en/build-with-claude/thinking-troubleshooting (the table
 of models), .../build-with-claude/thinking#sampling-parameters, .../build-with-claude/effort,
 .../build-with-claude/mid-conversation-system-messages, .../build-with-claude/structured-outputs,
+.../about-claude/models/whats-new-claude-4-6#prefill-removal
 and the migration guide of each model, as of November 2026.
 """
 
@@ -29,7 +30,8 @@ class Traits:
     unless they are asked for. `sampling`: it takes temperature, top_p and top_k; `one_of_two`:
     of temperature and top_p only one. `forced_tools`: it can be made to call a tool.
     `system_turns`: instructions may stand among the messages. `structured`: it takes schemas
-    for answers, and strict tools.
+    for answers, and strict tools. `prefill`: the conversation may end with the beginning of the
+    answer, which models from 4.6 on refuse.
     """
 
     budget: bool = True
@@ -43,6 +45,7 @@ class Traits:
     forced_tools: bool = True
     system_turns: bool = False
     structured: bool = True
+    prefill: bool = False
 
     def effort(self, asked: Effort) -> Effort:
         """The level asked for, or the nearest below it that the model has, or its lowest."""
@@ -51,7 +54,7 @@ class Traits:
 
 
 _UNKNOWN: Final = Traits()
-_EXTENDED: Final = Traits(adaptive=False, hides=False, efforts=(), structured=False)
+_EXTENDED: Final = Traits(adaptive=False, hides=False, efforts=(), structured=False, prefill=True)
 _4_6: Final = Traits(
     hides=False,
     efforts=(Effort.LOW, Effort.MEDIUM, Effort.HIGH, Effort.MAX),

@@ -6,7 +6,7 @@ Sources: https://platform.claude.com/docs/en/api/messages,
 
 from typing import Final
 
-from model_service.providers.chat import ChatAnswer, ChatRequest, Choice, Tool
+from model_service.providers.chat import ChatAnswer, ChatRequest, Choice, Tool, wants_thinking
 from model_service.providers.dialects.anthropic.models import Traits, traits
 from model_service.providers.dialects.anthropic.reader import AnthropicReader, read_answer
 from model_service.providers.dialects.anthropic.schemas import Inexpressible, grammar_schema
@@ -49,6 +49,10 @@ class AnthropicUpstream:
     def reader(self) -> AnthropicReader:
         """What reads a stream."""
         return AnthropicReader()
+
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:
+        """Models up to 4.5 do, unless they are to think."""
+        return traits(target.upstream_model).prefill and not wants_thinking(request.reasoning)
 
 
 def write_request(request: ChatRequest, target: Target, notes: Notes) -> Document:

@@ -34,6 +34,7 @@ from model_service.providers.dialects.anthropic.wire import NAME, WRITTEN_REASON
 from model_service.providers.faults import Fault
 from model_service.providers.signatures import shown
 from model_service.providers.sse import named_event
+from model_service.providers.translation import MARK
 
 _NOTHING: Final = Candidate([], FinishReason.STOP)
 _STOPPED: Final = Finished(FinishReason.STOP)
@@ -154,6 +155,11 @@ class AnthropicWriter:
             case _:
                 pass
         return b""
+
+    def mark(self, note: Document) -> bytes:
+        """An event of a kind that clients do not know, which they are asked to pass over."""
+        document = {"type": MARK, MARK: note}
+        return self._beginning() + named_event(MARK.encode(), orjson.dumps(document))
 
     def end(self) -> bytes:
         """The last blocks' ends, why it ended and what was used, `message_stop`."""

@@ -20,10 +20,22 @@ class ArrayRelay:
     def __init__(self, relay: StreamRelay) -> None:
         self._relay = relay
         self._opened = False
-        self.failure: CallFailed | None = None
-        self.usage: Usage | None = None
-        self.finish: FinishReason | None = None
         self.complete = False
+
+    @property
+    def failure(self) -> CallFailed | None:
+        """What went wrong; nothing any more once the answer is recovered."""
+        return self._relay.failure
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider said was used."""
+        return self._relay.usage
+
+    @property
+    def finish(self) -> FinishReason | None:
+        """Why the answer ended."""
+        return self._relay.finish
 
     def feed(self, data: bytes) -> bytes:
         """Take what the provider sent."""
@@ -38,9 +50,7 @@ class ArrayRelay:
         return self._elements(self._relay.fail(fault)) + self._close()
 
     def _taken(self, events: bytes) -> bytes:
-        relay, was_complete = self._relay, self.complete
-        self.failure, self.usage, self.finish = relay.failure, relay.usage, relay.finish
-        self.complete = relay.complete
+        was_complete, self.complete = self.complete, self._relay.complete
         elements = self._elements(events)
         return elements + self._close() if self.complete and not was_complete else elements
 

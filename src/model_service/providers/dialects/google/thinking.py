@@ -70,6 +70,11 @@ class Family:
         return self.is_gemini and self.version >= (3, 0)
 
     @property
+    def takes_prefill(self) -> bool:
+        """Whether the contents may end with the beginning of the answer; that went with 3.6."""
+        return self.is_gemini and self.version < (3, 6)
+
+    @property
     def takes_media_results(self) -> bool:
         """Whether results of functions may hold images and files."""
         return self.version >= (3, 0)

@@ -80,6 +80,10 @@ class GoogleUpstream:
         """What reads a stream."""
         return GoogleReader()
 
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:  # noqa: ARG002
+        """Models before 3.6 do, whatever they are asked."""
+        return family_of(target.upstream_model).takes_prefill
+
 
 def _config(request: ChatRequest, target: Target, family: Family, notes: Notes) -> Document:
     temperature = request.temperature

@@ -34,6 +34,7 @@ from model_service.providers.dialects.google.logprobs import written_logprobs
 from model_service.providers.dialects.google.words import FINISH_WORDS, usage_document
 from model_service.providers.faults import Fault
 from model_service.providers.sse import data_event
+from model_service.providers.translation import MARK
 
 _HEAD: Final = b'data: {"candidates":[{"content":{"parts":[{"text":'
 _FAULTS: Final = GoogleFaults()
@@ -87,6 +88,11 @@ class GoogleWriter:
                 self._id = event.id
                 self._name_tail()
         return b""
+
+    def mark(self, note: Document) -> bytes:
+        """An event with a text of nothing, and the note as a field of its own."""
+        event = self._parts(0, [{"text": ""}])
+        return b'%b,"%b":%b}\n\n' % (event[:-3], MARK.encode(), orjson.dumps(note))
 
     def end(self) -> bytes:
         """The last event."""

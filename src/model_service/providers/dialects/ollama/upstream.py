@@ -7,7 +7,14 @@ Source: https://docs.ollama.com/api/chat
 from typing import Final
 
 from model_service.providers.assembly import assemble
-from model_service.providers.chat import ChatAnswer, ChatRequest, Choice, Effort, Tool
+from model_service.providers.chat import (
+    ChatAnswer,
+    ChatRequest,
+    Choice,
+    Effort,
+    Tool,
+    wants_thinking,
+)
 from model_service.providers.dialects.ollama.messages import write_messages
 from model_service.providers.dialects.ollama.reader import AnswerReader, OllamaReader
 from model_service.providers.dialects.ollama.settings import apply_settings, default_thinking
@@ -83,6 +90,13 @@ class OllamaUpstream:
     def reader(self) -> OllamaReader:
         """What reads a stream of lines (application/x-ndjson)."""
         return OllamaReader()
+
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:  # noqa: ARG002
+        """It goes on with a last message of the assistant's, with all models, if it need not think.
+
+        See https://github.com/ollama/ollama/issues/6778.
+        """
+        return not wants_thinking(request.reasoning)
 
 
 def _refuse_unknown(request: ChatRequest, notes: Notes) -> None:

@@ -95,6 +95,10 @@ class ChatUpstream:
         """What reads a stream."""
         return ChatReader()
 
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:  # noqa: ARG002
+        """OpenAI's models answer anew; what a vendor does its row tells."""
+        return False
+
     def _write_tools(
         self, body: Document, request: ChatRequest, notes: Notes, *, vendor: bool
     ) -> None:

@@ -35,6 +35,7 @@ from model_service.providers.dialects.openai_chat.usage import usage_document
 from model_service.providers.faults import Fault
 from model_service.providers.openai_faults import OpenAIFaults
 from model_service.providers.sse import data_event
+from model_service.providers.translation import MARK
 
 _FAULTS: Final = OpenAIFaults()
 _DONE: Final = b"data: [DONE]\n\n"
@@ -112,6 +113,12 @@ class ChatWriter:
             case Started():
                 self._begin(event)
         return b""
+
+    def mark(self, note: Document) -> bytes:
+        """A chunk that says nothing, with the note as a field of its own."""
+        choice, begin = self._choice(0, _EMPTY)
+        chunk = self._chunk(choice, b"{}")
+        return begin + b'%b,"%b":%b}\n\n' % (chunk[:-3], MARK.encode(), orjson.dumps(note))
 
     def end(self) -> bytes:
         """The usage, where it was asked for and is known, and the mark that all has come."""

@@ -93,6 +93,10 @@ class ResponsesUpstream:
         """What reads a stream."""
         return ResponseReader(self._faults)
 
+    def takes_prefill(self, request: ChatRequest, target: Target) -> bool:  # noqa: ARG002
+        """OpenAI's models answer anew."""
+        return False
+
 
 def prompt(request: ChatRequest, target: Target, notes: Notes) -> Document:
     """What the model is given, and the form that its answer has to have.

@@ -43,7 +43,7 @@ from model_service.providers.dialects.openai_responses.thoughts import (
     shown_to_caller,
 )
 from model_service.providers.faults import Fault
-from model_service.providers.translation import Document, FaultDoor
+from model_service.providers.translation import MARK, Document, FaultDoor
 
 
 class ResponseWriter:
@@ -95,6 +95,11 @@ class ResponseWriter:
             case UsageReported():
                 self._usage = event.usage
                 return b""
+
+    def mark(self, note: Document) -> bytes:
+        """A numbered event of a kind that clients do not know, and pass on as it is."""
+        written = self._begin("") if self._id is None else b""
+        return written + self._sequence.event(MARK, {MARK: note})
 
     def end(self) -> bytes:
         """What closes a complete stream."""
