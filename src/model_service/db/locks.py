@@ -31,6 +31,8 @@ class Lock(IntEnum):
     """Making the key that tokens are hashed with."""
     USAGE_MONTHS = 41
     """Making or dropping a month of usage events."""
+    BILLING_MEMBERS = 51
+    """Changing which user is with which billing account."""
 
 
 async def take(connection: AsyncConnection, lock: Lock) -> None:

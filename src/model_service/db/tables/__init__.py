@@ -8,6 +8,16 @@ from model_service.db.tables.audit import (
     audit_records,
 )
 from model_service.db.tables.base import metadata
+from model_service.db.tables.billing import (
+    billing_accounts,
+    billing_counters,
+    billing_credit_notes,
+    billing_included,
+    billing_memberships,
+    billing_metered,
+    billing_meters,
+    billing_statements,
+)
 from model_service.db.tables.catalog import models
 from model_service.db.tables.keyring import (
     keyring_instances,
@@ -55,6 +65,14 @@ __all__ = [
     "audit_head",
     "audit_keys",
     "audit_records",
+    "billing_accounts",
+    "billing_counters",
+    "billing_credit_notes",
+    "billing_included",
+    "billing_memberships",
+    "billing_metered",
+    "billing_meters",
+    "billing_statements",
     "change_versions",
     "issued_keys",
     "key_reminders",
