@@ -11,10 +11,13 @@ import structlog
 
 from model_service.catalog.domain import Model, ModelFilter, ModelStore
 from model_service.db.notices import Notices
+from model_service.gateway.accounting import Accounting
+from model_service.gateway.arrival import Arrival
+from model_service.gateway.attempts import Attempts
 from model_service.gateway.leases import Leases
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.pipeline import Parts, Pipeline
-from model_service.gateway.ports import Arrival, CallRecord, UsableKey
+from model_service.gateway.ports import CallRecord, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.http.auth import Authenticator
 from model_service.http.metrics import Metrics
@@ -53,30 +56,36 @@ _RULE: Final = Rule(Access.USER, Permission.GATEWAY_CALL, "gateway")
 class GatewayAdmission:
     """`Admission` by the management API's own rules."""
 
-    def __init__(self, authenticator: Authenticator, guard: BrowserGuard | None) -> None:
-        """With `guard`, as in development, a loopback caller needs no token."""
+    def __init__(
+        self, authenticator: Authenticator, guard: BrowserGuard | None, changes: Callable[[], int]
+    ) -> None:
+        """With `guard`, as in development, a loopback caller needs no token.
+
+        `changes` tells how often tokens changed.
+        """
+        self.changes = changes
         self._authenticator = authenticator
         self._guard = guard
 
     def recognise(self, arrival: Arrival) -> Principal | None:
         """Who calls, if that can be told from memory."""
-        scope = _scope(arrival)
+        scope = _scope(arrival, "")
         if self._guard is not None and self._guard.refuses(scope) is not None:
             return None
         principal = self._authenticator.recognise(scope, _RULE)
         return None if principal is None else self._named(principal)
 
-    async def admit(self, arrival: Arrival) -> Principal:
+    async def admit(self, arrival: Arrival, request_id: str) -> Principal:
         """Who calls."""
-        scope = _scope(arrival)
+        scope = _scope(arrival, request_id)
         if self._guard is not None and (refusal := self._guard.refuses(scope)) is not None:
             raise Forbidden(refusal)
         return self._named(await self._authenticator.admit(scope, _RULE))
 
-    async def note_denial(self, arrival: Arrival, reason: str) -> None:
+    async def note_denial(self, arrival: Arrival, request_id: str, reason: str) -> None:
         """Record a refusal, as the API's own are."""
         # Says who it is, to whom the refusal is then put down.
-        await self._authenticator.admit(_scope(arrival), _RULE)
+        await self._authenticator.admit(_scope(arrival, request_id), _RULE)
         await self._authenticator.note_denial(_RULE, Forbidden(reason))
 
     def _named(self, principal: Principal) -> Principal:
@@ -91,14 +100,14 @@ class GatewayAdmission:
         return principal
 
 
-def _scope(arrival: Arrival) -> dict[str, Any]:
+def _scope(arrival: Arrival, request_id: str) -> dict[str, Any]:
     """The arrival as ASGI names its parts."""
     return {
         "method": arrival.method,
         "path": arrival.path,
         "headers": arrival.headers,
         "client": None if arrival.peer is None else (arrival.peer, 0),
-        "request_id": arrival.request_id,
+        "request_id": request_id,
     }
 
 
@@ -215,11 +224,22 @@ class CallMeters:
             tokens[:] = (0, 0)
 
 
+class NoMeter:
+    """`Meter` that keeps nothing."""
+
+    def begin(self, record: CallRecord) -> None:
+        """See `Meter`."""
+
+    def finish(self, record: CallRecord) -> None:
+        """See `Meter`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Foundation:
     """What the gateway stands on."""
 
     authenticator: Authenticator
+    token_changes: Callable[[], int]
     guard: BrowserGuard | None
     notices: Notices
     models: ModelStore
@@ -274,12 +294,16 @@ class Calling:
         f.notices.subscribe(MODELS_TOPIC, registered.on_change)
         f.notices.subscribe(KEYS_TOPIC, leases.on_change)
         meters = CallMeters(f.metrics)
+        outbound = Outbound(f.endpoints, f.transport, f.redact)
+        accounting = Accounting(NoMeter())
         parts = Parts(
-            admission=GatewayAdmission(f.authenticator, f.guard),
+            admission=GatewayAdmission(f.authenticator, f.guard, f.token_changes),
             registered=registered,
             leases=leases,
-            outbound=Outbound(f.endpoints, f.transport, f.redact),
+            outbound=outbound,
             observer=meters,
+            accounting=accounting,
+            attempts=Attempts(leases, outbound, accounting),
         )
         calling = cls(Pipeline(parts), registered, leases, meters, f.metrics)
         f.metrics.before_exposing(calling.hand_over)

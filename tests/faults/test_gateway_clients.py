@@ -9,7 +9,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from model_service.gateway import wire
+from model_service.gateway import call as calls
 from model_service.kernel.types import Provider
 from tests.faults.hostile import OK, Server, Wire, serve
 from tests.gateway_world import GatewayWorld
@@ -162,7 +162,7 @@ async def test_a_caller_who_does_not_read_stops_the_provider(
 async def test_a_caller_who_never_reads_is_given_up(
     world: GatewayWorld, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(calls, "STALL_SECONDS", 0.2)
 
     async def flooding(connection: Wire) -> None:
         await connection.request()
@@ -215,7 +215,7 @@ async def test_calls_and_other_requests_follow_one_another_on_one_connection(
 async def test_a_body_beyond_the_bound_gets_its_413_whole(world: GatewayWorld, dial: Dial) -> None:
     token = await world.token()
     large = await dial()
-    large.writer.write(request(token, b"x" * (wire.MAX_BODY + 1)))
+    large.writer.write(request(token, b"x" * (calls.MAX_BODY + 1)))
     head = await large.head()
     assert b" 413 " in head
     assert orjson.loads(await large.reader.readexactly(_length(head)))["error"]["code"]
@@ -241,7 +241,7 @@ async def test_a_chunked_body_beyond_the_bound_is_refused_before_its_end(
 
 async def test_nobody_fills_the_memory_without_a_token(world: GatewayWorld, dial: Dial) -> None:
     unknown = await dial()
-    unknown.writer.write(request("msk_nobody", b"x" * (wire.MAX_UNKNOWN_BODY + 1)))
+    unknown.writer.write(request("msk_nobody", b"x" * (calls.MAX_UNKNOWN_BODY + 1)))
     assert b" 413 " in await unknown.head()
     unknown.leave()
 
@@ -278,7 +278,7 @@ async def test_a_caller_who_asks_first_need_not_send_what_is_too_large(
     careful = await dial()
     careful.writer.write(
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
-        f"content-length: {wire.MAX_BODY + 1}\r\nexpect: 100-continue\r\n\r\n".encode()
+        f"content-length: {calls.MAX_BODY + 1}\r\nexpect: 100-continue\r\n\r\n".encode()
     )
     assert b" 413 " in await careful.head()
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, text
 
 from model_service.db.tables import webhook_events
-from model_service.gateway import wire
+from model_service.gateway import call as calls
 from model_service.kernel.types import Provider, SystemClock
 from model_service.sandbox.stand_in import KeyedStandIn
 from tests.faults.gateway_doors import ANTHROPIC, GOOGLE, OPENAI_CHAT, Door
@@ -284,7 +284,7 @@ async def of_a_server(world: GatewayWorld, port: int) -> Scene:
 async def test_a_body_that_comes_slowly_is_not_taken_with_a_token_revoked_meanwhile(
     world: GatewayWorld, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr(calls, "BELIEVED_SECONDS", 0.0)
     scene = await new_scene(world)
     body = OPENAI_CHAT.body(scene.name, "hello", False)
     async with world.client(scene.token["token"]) as client:  # the key is in memory then
@@ -303,7 +303,7 @@ async def test_a_body_that_comes_slowly_is_not_taken_with_a_token_revoked_meanwh
 async def test_a_call_that_waits_behind_another_is_not_made_with_a_token_revoked_meanwhile(
     world: GatewayWorld, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr(calls, "BELIEVED_SECONDS", 0.0)
     go_on = asyncio.Event()
 
     async def waiting(connection: Wire) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from model_service.gateway import call as calls
+from model_service.gateway import call as calls
 from model_service.gateway import leases, outbound, pipeline, snapshot, wire
 from model_service.gateway.routes import find
 from model_service.http.metrics import Metrics
@@ -59,9 +61,9 @@ def test_every_code_that_is_named_is_in_the_code() -> None:
 def test_the_limits_are_those_of_the_code() -> None:
     told = section("Limits")
     timeouts = outbound.TIMEOUTS
-    assert f"{wire.MAX_BODY >> 20} MiB; {wire.MAX_UNKNOWN_BODY >> 20} MiB with" in told
+    assert f"{calls.MAX_BODY >> 20} MiB; {calls.MAX_UNKNOWN_BODY >> 20} MiB with" in told
     assert f"{wire.BODY_SECONDS:.0f} s |" in told
-    assert f"{wire.STALL_SECONDS:.0f} s, then" in told
+    assert f"{calls.STALL_SECONDS:.0f} s, then" in told
     assert f"{timeouts.connect:.0f} s, {timeouts.first_byte:.0f} s, {timeouts.idle:.0f} s" in told
     assert timeouts.total == 3600
     assert f"{Limits().body_bytes >> 20} MiB |" in told

@@ -60,7 +60,10 @@ class TokenDirectory:
         age: Callable[[], float],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`age` gives the seconds since all changes until then were known here."""
+        """`age` gives the seconds since all changes until then were known here.
+
+        `changes` goes up whenever `find` may tell something else than before.
+        """
         self._store = store
         self._hasher = hasher
         self._clock = clock
@@ -71,6 +74,7 @@ class TokenDirectory:
         self._expiries: list[tuple[datetime, UUID]] = []
         self._dropped: OrderedDict[UUID, None] = OrderedDict()
         self._uses: dict[UUID, datetime] = {}
+        self.changes = 0
         self._lookups = RateLimits(LOOKUPS_PER_MINUTE, now=now)
         self._loads = 0
         self._under_way: dict[bytes, asyncio.Task[Token | None]] = {}
@@ -129,6 +133,7 @@ class TokenDirectory:
         """
         if token.id in self._dropped:
             return
+        self.changes += 1
         self._entries[token.digest] = _Entry(
             token.digest, token.principal, token.id, token.expires_at
         )
@@ -164,6 +169,7 @@ class TokenDirectory:
             last = batch[-1].id
         # At once, so that no request finds a token missing in between.
         self._loads += 1
+        self.changes += 1
         self._entries, self._digests, self._expiries = {}, {}, []
         for token in tokens.values():
             self.put(token)
@@ -212,6 +218,7 @@ class TokenDirectory:
         return None
 
     def _forget(self, token_id: UUID) -> None:
+        self.changes += 1
         digest = self._digests.pop(token_id, None)
         if digest is not None:
             del self._entries[digest]

@@ -8,18 +8,19 @@ import orjson
 
 from model_service.gateway.faults import without_secrets
 from model_service.gateway.leases import Lease
-from model_service.gateway.ports import Arrival, CallRecord, Endpoints
-from model_service.gateway.relay import Conversion
+from model_service.gateway.ports import Endpoints
 from model_service.gateway.snapshot import SnapshotModel
-from model_service.kernel.errors import ServiceError
+from model_service.gateway.work import Work
+from model_service.kernel.errors import ServiceError, UpstreamError
 from model_service.providers.base import Headers
 from model_service.providers.calls import CALLS
 from model_service.providers.endpoint import Endpoint
 from model_service.providers.errors import retry_after_seconds
+from model_service.providers.exchange import Exchange
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.messages import Limits, Timeouts, UpstreamRequest, head_start
 from model_service.providers.registry import SPECS
-from model_service.providers.response import UpstreamResponse
+from model_service.providers.response import UpstreamResponse, open_response
 from model_service.providers.translation import Document
 from model_service.providers.transport import Transport
 
@@ -47,14 +48,18 @@ class Outbound:
         self._transport = transport
         self._redact = redact
 
-    async def send(
-        self,
-        record: CallRecord,
-        model: SnapshotModel,
-        lease: Lease | None,
-        conversion: Conversion,
-        arrival: Arrival,
-    ) -> UpstreamResponse:
+    def begin(self, work: Work, when_over: Callable[[Exchange], None]) -> Exchange | None:
+        """Send a call at once, counted as an attempt; None when no connection is free.
+
+        Raises as `send` does, before anything is sent.
+        """
+        request = self._request(work)
+        exchange = self._transport.begin(request, TIMEOUTS, LIMITS, when_over)
+        if exchange is not None:
+            work.record.attempts += 1
+        return exchange
+
+    async def send(self, work: Work) -> UpstreamResponse:
         """The provider's answer, whatever its status, once its head is here; counted as an attempt.
 
         Raises:
@@ -62,7 +67,23 @@ class Outbound:
             InvalidInput, EgressRefused: there is nowhere to send it.
             UpstreamError: no answer came.
         """
-        record.attempts += 1
+        work.record.attempts += 1
+        return await self._transport.send(self._request(work), TIMEOUTS, LIMITS)
+
+    async def again(self, work: Work, first: Exchange) -> UpstreamResponse:
+        """The answer that `begin` brought; of a connection that was closed already, another one.
+
+        Raises as `send` does.
+        """
+        if first.error is None:
+            return open_response(first)
+        if isinstance(first.error, UpstreamError):
+            raise first.error
+        return await self._transport.send(self._request(work), TIMEOUTS, LIMITS)
+
+    def _request(self, work: Work) -> UpstreamRequest:
+        model, conversion = work.parts()
+        lease, record = work.lease, work.record
         spec, outgoing = CALLS[model.provider], conversion.outgoing
         if lease is not None:
             record.key_id = lease.key.id
@@ -70,11 +91,10 @@ class Outbound:
         headers = (
             _CONTENT_TYPE,
             *outgoing.headers,
-            *spec.forwarded(record.door, arrival.headers),
+            *spec.forwarded(record.door, work.call.arrival.headers),
         )
         endpoint, start = self._start(model, lease, path, headers)
-        request = UpstreamRequest(endpoint, "POST", path, body=_written(outgoing.body), start=start)
-        return await self._transport.send(request, TIMEOUTS, LIMITS)
+        return UpstreamRequest(endpoint, "POST", path, body=_written(outgoing.body), start=start)
 
     def _start(
         self, model: SnapshotModel, lease: Lease | None, path: str, headers: Headers

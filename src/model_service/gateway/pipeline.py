@@ -3,62 +3,57 @@
     authenticate -> resolve -> authorise -> limit (reserve) -> key -> translate -> call -> relay
     -> settle
 
-Each step is a method here; what it knows of the rest of the service it asks a port for. In the
-steady state nothing here waits for anything but the provider: who calls, what is registered and
-the key are in memory.
+In the steady state all of it is in memory, and nothing waits for anything but the provider:
+`_prepare` goes as far as memory goes, and the first try of a whole answer is made without a task.
+What memory cannot tell is asked for in a task, which then goes on where that stopped; so do
+streams, and whatever did not succeed at once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import structlog
 
 from model_service.gateway import heads, listing
+from model_service.gateway.accounting import Accounting
+from model_service.gateway.arrival import Arrival
+from model_service.gateway.attempts import Attempts
+from model_service.gateway.call import Call
 from model_service.gateway.faults import fault_of
-from model_service.gateway.leases import Lease, Leases
+from model_service.gateway.leases import Leases
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.plans import convert
-from model_service.gateway.ports import (
-    Admission,
-    Arrival,
-    CallObserver,
-    CallRecord,
-    Limit,
-    Reservation,
-)
-from model_service.gateway.relay import Conversion
+from model_service.gateway.ports import Admission, CallObserver, CallRecord
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import Registered, SnapshotModel
-from model_service.gateway.streaming import pass_on
-from model_service.gateway.wire import Call
+from model_service.gateway.work import Want, Work
 from model_service.kernel.errors import ServiceError
 from model_service.kernel.principal import Principal
-from model_service.providers.calls import FAULT_DOORS, ArrayRelay
+from model_service.providers.calls import FAULT_DOORS
+from model_service.providers.exchange import Exchange
 from model_service.providers.faults import CallFailed, Fault, FaultKind, invalid
 from model_service.providers.registry import SPECS
 from model_service.providers.translation import Document
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which a key that its provider limited stands behind others, without its word.
-LIMITED_SECONDS: Final = 10
 #: Calls that one token may have under way in one process; beyond that something is wrong with
 #: whoever holds it, and others are to be served too.
 MOST_CALLS: Final = 2048
-#: Models whose headers in answers are remembered with a lease.
-MOST_LINES: Final = 256
 
 _WRONG_BODY: Final = "The body is not a JSON object"
+_NO_ROUTE: Final = Fault(FaultKind.NOT_FOUND, "No such route", code="not_found")
+_NO_METHOD: Final = Fault(FaultKind.INVALID_REQUEST, "No such method here", status=405)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the pipeline stands on; `limits` may be none.
+    """What the pipeline stands on.
 
     `now` is in seconds and never goes back, `wall` in seconds since 1970.
     """
@@ -68,7 +63,8 @@ class Parts:
     leases: Leases
     outbound: Outbound
     observer: CallObserver
-    limits: Sequence[Limit] = ()
+    accounting: Accounting
+    attempts: Attempts
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
 
@@ -80,82 +76,103 @@ class Pipeline:
         self._parts = parts
         self._under_way: dict[object, int] = {}
 
+    def changes(self) -> int:
+        """A number that goes up whenever `recognise` may tell something else than before."""
+        return self._parts.admission.changes()
+
     def recognise(self, arrival: Arrival) -> Principal | None:
         """Who calls, if that can be told at once."""
         return self._parts.admission.recognise(arrival)
 
-    async def serve(self, call: Call) -> None:
-        """Answer a call, whatever becomes of it."""
-        parts = self._parts
-        route = call.route
+    def serve(self, call: Call) -> None:
+        """Begin to answer a call, whatever becomes of it."""
+        parts, route = self._parts, call.arrival.route
         record = CallRecord(
-            call.arrival.request_id,
+            call.request_id,
             "" if route is None else route.door,
             "" if route is None else route.operation,
             parts.now(),
+            parts.wall(),
         )
         parts.observer.begun()
-        reservations: list[Reservation] = []
+        work = Work(call, record)
         try:
-            await self._answer(call, record, reservations)
-        except asyncio.CancelledError:
-            record.client_left = call.disconnected
-            if not call.disconnected:
-                call.abort()
-                raise
-        except ServiceError as error:
-            self._refuse(call, record, fault_of(error))
-        except Exception as error:  # noqa: BLE001 - the last resort: logged once, told without detail
-            log.error(
-                "unexpected error in a call",
-                error_type=type(error).__qualname__,
-                request_id=record.request_id,
-            )
-            self._refuse(call, record, fault_of(ServiceError()))
-        finally:
-            record.finished = parts.now()
-            record.status = call.status
-            self._count_out(record.principal)
-            for reservation in reservations:
-                reservation.settle(record)
-            parts.observer.finished(record)
-
-    async def _answer(
-        self, call: Call, record: CallRecord, reservations: list[Reservation]
-    ) -> None:
-        parts, route = self._parts, call.route
-        if call.is_refused:
-            message = f"The request body is larger than {call.limit // 1024 // 1024} MiB"
-            raise CallFailed(Fault(FaultKind.TOO_LARGE, message, code="payload_too_large"))
-        principal = call.principal or await parts.admission.admit(call.arrival)
-        self._count_in(principal)
-        record.principal = principal
-        if route is None:
-            raise CallFailed(Fault(FaultKind.NOT_FOUND, "No such route", code="not_found"))
-        if call.arrival.method != route.method and (call.arrival.method, route.method) != (
-            "HEAD",
-            "GET",
-        ):
-            fault = Fault(FaultKind.INVALID_REQUEST, "No such method here", status=405)
-            raise CallFailed(fault)
-        if route.operation in (Operation.LIST, Operation.RETRIEVE):
-            self._list(call, route, principal)
+            if self._prepare(work) and (work.is_over or self._send_at_once(work)):
+                return
+        except Exception as error:  # noqa: BLE001 - the last resort, see _fail
+            self._fail(work, error)
             return
-        body = _parsed(call.body)
-        model = self._resolve(route, body)
-        record.model = model
-        await self._authorise(call, principal, model)
-        for limit in parts.limits:
-            # One after the other: what is held so far is given back when the next refuses.
-            reservations.append(await limit(record, body))  # noqa: PERF401
-        stream = record.stream = _streams(route, body)
-        lease = parts.leases.find(principal.user_id, model)
-        if lease is None:
-            lease = await self._lease(call, principal, model)
-        conversion = convert(route, model, body, stream=stream, now=int(parts.wall()))
-        await self._call(call, record, model, lease, conversion)
+        self._take_up(work, self._go_on(work))
 
-    def _count_in(self, principal: Principal) -> None:
+    # Preparing.
+
+    def _prepare(self, work: Work) -> bool:
+        """Go as far as memory goes; False: `work.want` is to be asked for first.
+
+        Raises:
+            ServiceError: the call is refused.
+        """
+        call, record = work.call, work.record
+        if record.principal is None:
+            if call.is_refused:
+                message = f"The request body is larger than {call.limit // 1024 // 1024} MiB"
+                raise CallFailed(Fault(FaultKind.TOO_LARGE, message, code="payload_too_large"))
+            principal = call.principal
+            if principal is None:
+                work.want = Want.ADMISSION
+                return False
+            self._admit(work, principal)
+        model = work.model
+        if model is None:
+            route = _checked(call)
+            if route.operation in (Operation.LIST, Operation.RETRIEVE):
+                self._list(work, route)
+                return True
+            work.body = body = _parsed(call.body)
+            record.body_bytes = len(call.body)
+            record.model = record.asked = model = self._resolve(route, body)
+            if not self._is_allowed(record, model):
+                work.want = Want.DENIAL
+                return False
+            record.stream = _streams(route, body)
+            work.model = model  # from here on it is settled that the caller may use it
+        if not work.has_key:
+            principal = record.principal
+            user_id = None if principal is None else principal.user_id
+            work.lease = self._parts.leases.find(user_id, model)
+            if work.lease is None:
+                work.want = Want.LEASE
+                return False
+            work.has_key = True
+        if work.conversion is None and work.route is not None and work.body is not None:
+            work.conversion = convert(
+                work.route, model, work.body, stream=record.stream, now=int(record.began)
+            )
+        return True
+
+    async def _ask(self, work: Work) -> None:
+        """Ask for what is wanted. Raises ServiceError when it is not given."""
+        parts, call, record = self._parts, work.call, work.record
+        model = record.model
+        # In any case: it says for whom, in the audit trail.
+        principal = await parts.admission.admit(call.arrival, call.request_id)
+        if work.want is Want.ADMISSION:
+            self._admit(work, principal)
+        elif work.want is Want.DENIAL and model is not None:
+            reason = f"the token's scopes do not allow the model '{model.name}'"
+            await parts.admission.note_denial(call.arrival, call.request_id, reason)
+            message = f"This token may not use the model '{model.name}'"
+            raise CallFailed(
+                Fault(FaultKind.PERMISSION, message, param="model", code="model_not_allowed")
+            )
+        elif work.want is Want.LEASE and model is not None and record.principal is not None:
+            user_id = record.principal.user_id
+            work.lease = await parts.leases.get(user_id, model)
+            if work.lease is None and SPECS[model.provider].needs_key:
+                raise _no_key(user_id, model)
+            work.has_key = True
+
+    def _admit(self, work: Work, principal: Principal) -> None:
         """Take a call up. Raises CallFailed when its token has too many under way."""
         who = _who(principal)
         count = self._under_way.get(who, 0)
@@ -165,34 +182,10 @@ class Pipeline:
                 Fault(FaultKind.RATE_LIMITED, message, code="too_many_calls", retry_after=1)
             )
         self._under_way[who] = count + 1
+        work.record.principal = principal
 
-    def _count_out(self, principal: Principal | None) -> None:
-        if principal is None:
-            return
-        who = _who(principal)
-        count = self._under_way[who] - 1
-        if count:
-            self._under_way[who] = count
-        else:
-            del self._under_way[who]
-
-    def _list(self, call: Call, route: Route, principal: Principal) -> None:
-        snapshot = self._parts.registered.current()
-        scopes = principal.scopes
-        if route.model is None:
-            visible = [
-                model
-                for model in snapshot.by_name.values()
-                if model.is_active and scopes.allow_model(model.name)
-            ]
-            document = listing.listing(route.family, visible)
-        else:
-            found = snapshot.find(route.model)
-            if found is None or not found.is_active or not scopes.allow_model(found.name):
-                raise _no_model(route.model)
-            document = listing.entry(route.family, found)
-        lines = heads.JSON + _id_line(call)
-        call.respond(200, lines, orjson.dumps(document))
+    def _is_allowed(self, record: CallRecord, model: SnapshotModel) -> bool:
+        return record.principal is not None and record.principal.scopes.allow_model(model.name)
 
     def _resolve(self, route: Route, body: Document) -> SnapshotModel:
         """The registered model that is asked for.
@@ -213,105 +206,108 @@ class Pipeline:
             )
         return model
 
-    async def _authorise(self, call: Call, principal: Principal, model: SnapshotModel) -> None:
-        """Let whoever may use the model pass. Raises CallFailed."""
-        if principal.scopes.allow_model(model.name):
-            return
-        await self._parts.admission.note_denial(
-            call.arrival, f"the token's scopes do not allow the model '{model.name}'"
-        )
-        message = f"This token may not use the model '{model.name}'"
-        raise CallFailed(
-            Fault(FaultKind.PERMISSION, message, param="model", code="model_not_allowed")
-        )
+    def _list(self, work: Work, route: Route) -> None:
+        snapshot, record = self._parts.registered.current(), work.record
+        if route.model is None:
+            visible = [
+                model
+                for model in snapshot.by_name.values()
+                if model.is_active and self._is_allowed(record, model)
+            ]
+            document = listing.listing(route.family, visible)
+        else:
+            found = snapshot.find(route.model)
+            if found is None or not found.is_active or not self._is_allowed(record, found):
+                raise _no_model(route.model)
+            document = listing.entry(route.family, found)
+        work.call.respond(200, heads.JSON + _id_line(work.call), orjson.dumps(document))
+        self._close(work)
 
-    async def _lease(self, call: Call, principal: Principal, model: SnapshotModel) -> Lease | None:
-        """The key that pays; None where none is needed. Raises CallFailed without one."""
-        # Says for whom in the audit trail.
-        await self._parts.admission.admit(call.arrival)
-        lease = await self._parts.leases.get(principal.user_id, model)
-        if lease is None and SPECS[model.provider].needs_key:
-            raise _no_key(principal, model)
-        return lease
+    # Calling: at once where that can be, else in a task.
 
-    async def _call(
-        self,
-        call: Call,
-        record: CallRecord,
-        model: SnapshotModel,
-        lease: Lease | None,
-        conversion: Conversion,
-    ) -> None:
-        outbound, now = self._parts.outbound, self._parts.now
-        response = await outbound.send(record, model, lease, conversion, call.arrival)
-        fault = await outbound.fault(response, model, lease)
-        if fault is not None and fault.kind is FaultKind.KEY_REFUSED and lease is not None:
-            # The value was replaced, and the one before it may still be good.
-            other = await self._parts.leases.instead(lease)
-            if other is None:
-                raise CallFailed(fault)
-            lease = other
-            response = await outbound.send(record, model, lease, conversion, call.arrival)
-            fault = await outbound.fault(response, model, lease)
+    def _send_at_once(self, work: Work) -> bool:
+        """Make the first try of a whole answer without waiting; False: that takes a task.
+
+        Raises:
+            ServiceError: the call is refused.
+        """
+        parts = self._parts
+        if work.record.stream or not parts.attempts.is_plain(work):
+            return False
+        parts.accounting.begin(work)
+        exchange = parts.outbound.begin(work, partial(self._answered, work))
+        if exchange is None:
+            return False
+        work.call.when_left = partial(self._left, work, exchange)
+        return True
+
+    def _answered(self, work: Work, exchange: Exchange) -> None:
+        """The first try is over: answer, or go on in a task. Raises nothing: a connection calls."""
+        work.call.when_left = None
         try:
-            if fault is not None:
-                if fault.kind is FaultKind.RATE_LIMITED and lease is not None:
-                    self._parts.leases.limited(lease, fault.retry_after or LIMITED_SECONDS)
-                raise CallFailed(fault)
-            is_bare = call.route is not None and call.route.bare
-            kind = heads.EVENTS if record.stream and not is_bare else heads.JSON
-            lines = kind + self._lines(call, record, model, lease, conversion)
-            if record.stream and model.supports_streaming:
-                relay = conversion.relay()
-                relay = ArrayRelay(relay) if is_bare else relay
-                await pass_on(
-                    call, record, response, relay, lines, partial(outbound.clean, lease=lease), now
-                )
-            else:
-                data = await response.read()
-                record.first_byte = now()
-                answer = conversion.answer(data)
-                record.usage = conversion.usage
-                call.respond(200, lines, b"[%b]" % answer if is_bare else answer)
-        except CallFailed as failed:
-            # A provider's error may come with any status, and repeat the key it was sent.
-            raise CallFailed(outbound.clean(failed.fault, lease)) from None
+            if not self._parts.attempts.answer_at_once(work, exchange):
+                self._take_up(work, self._go_on(work, exchange))
+                return
+        except Exception as error:  # noqa: BLE001 - the last resort, see _fail
+            self._fail(work, error)
+            return
+        self._close(work)
+
+    def _left(self, work: Work, exchange: Exchange) -> None:
+        """The caller went away during the first try."""
+        exchange.abandon()
+        work.record.client_left = True
+        self._close(work)
+
+    def _take_up(self, work: Work, going_on: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = work.call.loop.create_task(going_on)
+        work.call.when_left = task.cancel
+        work.call.hold(task)
+
+    async def _go_on(self, work: Work, first: Exchange | None = None) -> None:
+        """Answer a call that memory alone, or its first try, did not answer."""
+        call = work.call
+        try:
+            while not self._prepare(work):
+                await self._ask(work)
+            if not work.is_over:
+                await self._parts.attempts.run(work, first)
+        except asyncio.CancelledError:
+            work.record.client_left = call.disconnected
+            if not call.disconnected:
+                call.abort()
+                raise
+        except Exception as error:  # noqa: BLE001 - the last resort, see _fail
+            self._fail(work, error)
         finally:
-            await response.aclose()
+            self._close(work)
 
-    def _lines(
-        self,
-        call: Call,
-        record: CallRecord,
-        model: SnapshotModel,
-        lease: Lease | None,
-        conversion: Conversion,
-    ) -> bytes:
-        lines = None if lease is None else lease.lines.get(model)
-        if lines is None:
-            target = model.target
-            key_id = None if lease is None else lease.key.id
-            lines = heads.origin_lines(target.name, target.provider, target.upstream_model, key_id)
-            if lease is not None and len(lease.lines) < MOST_LINES:
-                lease.lines[model] = lines
-        tail = b"x-model-service-attempts: %d\r\nx-request-id: %b\r\n" % (
-            record.attempts,
-            call.arrival.request_id.encode("ascii"),
-        )
-        if conversion.dropped:
-            return lines + heads.dropped_line(conversion.dropped) + tail
-        return lines + tail
+    # Ending.
 
-    def _refuse(self, call: Call, record: CallRecord, fault: Fault) -> None:
+    def _fail(self, work: Work, error: Exception) -> None:
+        """Answer with an error: what was raised on purpose, or that this service failed."""
+        if not isinstance(error, ServiceError):
+            # Logged once, told without detail.
+            log.error(
+                "unexpected error in a call",
+                error_type=type(error).__qualname__,
+                request_id=work.record.request_id,
+            )
+            error = ServiceError()
+        self._refuse(work, fault_of(error))
+        self._close(work)
+
+    def _refuse(self, work: Work, fault: Fault) -> None:
         """Answer with an error in the door's own shape."""
+        call, record = work.call, work.record
         record.error = fault.kind
         if call.disconnected:
             return
         if call.response_started:
             call.abort()  # something failed that no error event can tell of
             return
-        door = FAULT_DOORS[call.family]
-        status = door.status(fault)
+        door = FAULT_DOORS[call.arrival.family]
+        record.status = status = door.status(fault)
         lines = heads.JSON + b"cache-control: no-store\r\n" + _id_line(call)
         if fault.retry_after is not None:
             lines += b"retry-after: %d\r\n" % fault.retry_after
@@ -319,15 +315,44 @@ class Pipeline:
             lines += b"retry-after: 2\r\n"
         if status == 401 and fault.kind is FaultKind.UNAUTHENTICATED:
             lines += b"www-authenticate: Bearer\r\n"
-        if status == 405 and call.route is not None:
-            lines += b"allow: %b\r\n" % call.route.method.encode()
-        call.respond(status, lines, orjson.dumps(door.error(fault, call.arrival.request_id)))
+        if status == 405 and work.route is not None:
+            lines += b"allow: %b\r\n" % work.route.method.encode()
+        self._parts.accounting.settle(work)
+        call.respond(status, lines, orjson.dumps(door.error(fault, call.request_id)))
+
+    def _close(self, work: Work) -> None:
+        """The call is over, whatever came of it. May be repeated."""
+        if work.is_over:
+            return
+        work.is_over = True
+        parts, record = self._parts, work.record
+        record.finished = parts.now()
+        record.status = work.call.status
+        if record.principal is not None:
+            who = _who(record.principal)
+            count = self._under_way[who] - 1
+            if count:
+                self._under_way[who] = count
+            else:
+                del self._under_way[who]
+        parts.accounting.settle(work)
+        parts.observer.finished(record)
 
 
 def _who(principal: Principal) -> object:
     """Whom a call counts for: its token by number, which is hashed faster than the id."""
     token_id = principal.token_id
     return principal.user_id if token_id is None else token_id.int
+
+
+def _checked(call: Call) -> Route:
+    """The call's route. Raises CallFailed when there is none, or not by that method."""
+    route, method = call.arrival.route, call.arrival.method
+    if route is None:
+        raise CallFailed(_NO_ROUTE)
+    if method != route.method and (method, route.method) != ("HEAD", "GET"):
+        raise CallFailed(_NO_METHOD)
+    return route
 
 
 def _parsed(data: bytes | bytearray) -> Document:
@@ -352,7 +377,7 @@ def _streams(route: Route, body: Document) -> bool:
 
 
 def _id_line(call: Call) -> bytes:
-    return b"x-request-id: %b\r\n" % call.arrival.request_id.encode("ascii")
+    return b"x-request-id: %b\r\n" % call.request_id.encode("ascii")
 
 
 def _no_model(name: str) -> CallFailed:
@@ -360,8 +385,8 @@ def _no_model(name: str) -> CallFailed:
     return CallFailed(Fault(FaultKind.NOT_FOUND, message, param="model", code="model_not_found"))
 
 
-def _no_key(principal: Principal, model: SnapshotModel) -> CallFailed:
-    if principal.user_id is None:
+def _no_key(user_id: str | None, model: SnapshotModel) -> CallFailed:
+    if user_id is None:
         message = (
             f"No key pays for the model '{model.name}': name a user in x-user-id who has an "
             f"active key for provider '{model.provider}'"

@@ -1,11 +1,13 @@
 """What the gateway asks of the rest of the service, and what it tells it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
+from model_service.gateway.arrival import Arrival
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.kernel.principal import Principal
 from model_service.kernel.secret import Secret
@@ -14,30 +16,19 @@ from model_service.providers.chat import Usage
 from model_service.providers.endpoint import Endpoint
 from model_service.providers.faults import FaultKind
 
-RawHeaders = list[tuple[bytes, bytes]]
-"""A request's headers, names in lower case."""
-
-
-# Not frozen, as it is made for each call: that takes three times as long.
-@dataclass(slots=True)
-class Arrival:
-    """What is known of a request before anybody looked at its body. `peer` is an address."""
-
-    method: str
-    path: str
-    headers: RawHeaders = field(repr=False)
-    peer: str | None
-    request_id: str
-
 
 class Admission(Protocol):
     """Who may call. A principal's `user_id` is the user whose keys pay."""
+
+    def changes(self) -> int:
+        """A number that goes up whenever `recognise` may tell something else than before."""
+        ...
 
     def recognise(self, arrival: Arrival) -> Principal | None:
         """Who calls, if that can be told from memory and nothing is to be recorded; else None."""
         ...
 
-    async def admit(self, arrival: Arrival) -> Principal:
+    async def admit(self, arrival: Arrival, request_id: str) -> Principal:
         """Who calls. Says so to `current_caller`, and records whom it refuses.
 
         Raises:
@@ -46,7 +37,7 @@ class Admission(Protocol):
         """
         ...
 
-    async def note_denial(self, arrival: Arrival, reason: str) -> None:
+    async def note_denial(self, arrival: Arrival, request_id: str, reason: str) -> None:
         """Record that somebody was not allowed something. Raises nothing."""
         ...
 
@@ -131,29 +122,54 @@ class Endpoints(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class CallRecord:
     """What one call came to. Times are in seconds, of a clock that never goes back.
 
-    `error` None means that the caller got a whole answer. `usage` is what the provider said was
-    used, None when it did not say (or the call was cut before that).
+    `began` is when it came, in seconds since 1970. `model` is the one that answered, or was to;
+    `asked` the one that was asked for. `error` None means that the caller got a whole answer.
+    `usage` is what the provider said was used, None when it did not say; `estimated` that it is
+    a guess, because the call ended before that. `cost` is in US dollars, None where nobody knows.
     """
 
-    request_id: str
-    door: str
-    operation: str
-    started: float
+    # What most calls never change is the class's: a record is made for each call.
     principal: Principal | None = None
+    asked: SnapshotModel | None = None
     model: SnapshotModel | None = None
     key_id: UUID | None = None
-    stream: bool = False
-    status: int = 0
-    attempts: int = 0
+    stream = False
+    status = 0
+    attempts = 0
     usage: Usage | None = None
+    estimated = False
+    cost: Decimal | None = None
+    price_version: str | None = None
     first_byte: float | None = None
-    finished: float = 0.0
+    finished = 0.0
     error: FaultKind | None = None
-    client_left: bool = False
+    client_left = False
+    tags: tuple[str, ...] = ()
+    is_metered = False
+    """Whether the meter knows of it."""
+    body_bytes = 0
+    events_sent = 0
+    """Events of a stream that the caller was sent, from which its output is guessed."""
+    why: list[dict[str, object]] | None = None
+    """What led to the answer, step by step, where it was not the first try."""
+
+    def __init__(
+        self, request_id: str, door: str, operation: str, started: float, began: float
+    ) -> None:
+        self.request_id = request_id
+        self.door = door
+        self.operation = operation
+        self.started = started
+        self.began = began
+
+    def note(self, **step: object) -> None:
+        """Add a step to why it came so."""
+        if self.why is None:
+            self.why = []
+        self.why.append(step)
 
 
 class CallObserver(Protocol):
@@ -168,13 +184,17 @@ class CallObserver(Protocol):
         ...
 
 
-class Reservation(Protocol):
-    """What a limit holds back for a call under way."""
+class Meter(Protocol):
+    """Keeps what calls used, for good."""
 
-    def settle(self, record: CallRecord) -> None:
-        """The call is over: take what it used, give back the rest."""
+    def begin(self, record: CallRecord) -> None:
+        """A call is about to be sent to a provider.
+
+        Raises:
+            Unavailable: no more can be kept, so nothing more may be used.
+        """
         ...
 
-
-Limit = Callable[[CallRecord, dict[str, object]], Awaitable[Reservation]]
-"""Reserves what a call may use, given its parsed body; raises CallFailed when that is too much."""
+    def finish(self, record: CallRecord) -> None:
+        """A call is over; its caller has not yet got the end of its answer. Raises nothing."""
+        ...

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from model_service.gateway.call import Call
 from model_service.gateway.faults import fault_of
 from model_service.gateway.ports import CallRecord
-from model_service.gateway.wire import Call
 from model_service.kernel.errors import ServiceError
+from model_service.providers.calls import ArrayRelay
 from model_service.providers.faults import CallFailed, Fault, cut
 from model_service.providers.response import UpstreamResponse
 from model_service.providers.translation import StreamRelay
@@ -21,7 +22,7 @@ async def pass_on(
     call: Call,
     record: CallRecord,
     response: UpstreamResponse,
-    relay: StreamRelay,
+    relay: StreamRelay | ArrayRelay,
     lines: bytes,
     clean: Callable[[Fault], Fault],
     now: Callable[[], float],

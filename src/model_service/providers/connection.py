@@ -43,9 +43,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
+        "_free_since",
         "_idle",
         "_keepalive",
-        "_loop",
         "_owner",
         "_parser",
         "_paused",
@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_wears_out_at",
         "closed",
+        "loop",
     )
 
     def __init__(
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
         keepalive: float,
         lifetime: float,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self._owner = owner
         self._keepalive = keepalive
         self._wears_out_at = loop.time() + lifetime
@@ -80,6 +81,7 @@ class Connection(asyncio.Protocol):
 
         self._exchange: Exchange | None = None
         self._served = 0
+        self._free_since = -math.inf
         self._paused = False
         self._idle = math.inf
         self._phase = ""
@@ -94,17 +96,30 @@ class Connection(asyncio.Protocol):
         """Whether an exchange may begin: open, and nothing waiting to be read.
 
         The kernel is asked too, because the loop may not have got round to an end of file or
-        to bytes nobody asked for, and those must not be taken for the next answer.
+        to bytes nobody asked for, and those must not be taken for the next answer. Not so when
+        the loop's clock has not moved on since the answer before: that was read just now.
         """
-        return self._transport is not None and not self._poll.poll(0)
+        return self._transport is not None and (
+            self._free_since == self.loop.time() or not self._poll.poll(0)
+        )
 
     async def run(
         self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
     ) -> None:
-        """Send a request and wait for the answer's head; the body follows into `exchange`.
+        """As `start`, and wait for the answer's head.
+
+        Raises StaleConnection, or the UpstreamError that prevented the head.
+        """
+        self.start(exchange, head, body, timeouts, total)
+        await exchange.head_arrives()
+
+    def start(
+        self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
+    ) -> None:
+        """Send a request whose answer goes into `exchange`.
 
         `total` is the moment (loop time) by which everything must be over. Raises
-        StaleConnection, or the UpstreamError that prevented the head.
+        StaleConnection or UpstreamClosed when the connection is closed already.
         """
         if self._transport is None:
             raise StaleConnection if self._served else UpstreamClosed
@@ -116,7 +131,6 @@ class Connection(asyncio.Protocol):
         self._set_phase("first_byte", timeouts.first_byte)
         self._served += 1
         self._transport.writelines((head, body) if body else (head,))
-        await exchange.head_arrives()
 
     def abort(self) -> None:
         """Close at once, for a reader who has lost interest. No exchange is told."""
@@ -208,22 +222,23 @@ class Connection(asyncio.Protocol):
         """The answer is complete: the connection becomes free, or closes."""
         self._exchange = None
         self._parser.let_go()
-        exchange.finish()
-        transport = self._transport
+        transport, now = self._transport, self.loop.time()
         if (
             transport is None
             or not self._parser.reusable
             or transport.get_write_buffer_size()  # the rest of a request nobody waited for
-            or self._loop.time() > self._wears_out_at
+            or now > self._wears_out_at
         ):
             self.abort()
-            return
-        self._total_deadline = math.inf
-        self._set_phase("free", self._keepalive)
-        if self._paused:
-            self._paused = False
-            transport.resume_reading()
-        self._owner.connection_free(self)
+        else:
+            self._total_deadline = math.inf
+            self._set_phase("free", self._keepalive)
+            if self._paused:
+                self._paused = False
+                transport.resume_reading()
+            self._free_since = now
+            self._owner.connection_free(self)
+        exchange.finish()
 
     def _closed_by_server(self) -> None:
         stale = self._served > 1 and self._parser.untouched
@@ -232,7 +247,7 @@ class Connection(asyncio.Protocol):
     def _set_phase(self, phase: str, seconds: float) -> None:
         """Begin a phase that may last so long. An armed timer is only ever moved forward."""
         self._phase = phase
-        self._phase_deadline = self._loop.time() + seconds
+        self._phase_deadline = self.loop.time() + seconds
         self._arm(min(self._phase_deadline, self._total_deadline))
 
     def _arm(self, moment: float) -> None:
@@ -240,12 +255,12 @@ class Connection(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = moment
-            self._timer = self._loop.call_at(moment, self._on_timer)
+            self._timer = self.loop.call_at(moment, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, math.inf
         moment = min(self._phase_deadline, self._total_deadline)
-        if moment - self._loop.time() > _TIMER_GRAIN:
+        if moment - self.loop.time() > _TIMER_GRAIN:
             self._arm(moment)
         elif self._exchange is None:
             self.abort()  # free for too long

@@ -5,6 +5,7 @@ serves the next exchange, and the caller reads the rest from here.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from model_service.kernel.errors import UpstreamClosed, UpstreamError
@@ -39,39 +40,39 @@ class Line(Protocol):
 
 
 class Exchange:
-    """The state of one answer, with room for one waiting reader."""
+    """The state of one answer, with room for one waiting reader.
 
-    __slots__ = (
-        "_loop",
-        "_pieces",
-        "_waiter",
-        "_wants_all",
-        "buffered",
-        "complete",
-        "error",
-        "head_only",
-        "headers",
-        "limits",
-        "line",
-        "received",
-        "status",
-    )
+    With `when_over` nobody waits: it is called once, in the event loop, when the answer is whole
+    or will never be, and then gets the exchange.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, head_only: bool) -> None:
+    # What most exchanges never change is the class's: one is made for each request.
+    line: Line | None = None
+    status = 0
+    headers: RawHeaders = []  # noqa: RUF012 - replaced, never changed
+    buffered = 0
+    received = 0
+    complete = False
+    is_coded = False
+    """Whether the body has a content coding."""
+    error: UpstreamError | StaleConnection | None = None
+    _waiter: asyncio.Future[None] | None = None
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        *,
+        head_only: bool = False,
+        when_over: "Callable[[Exchange], None] | None" = None,
+    ) -> None:
         """`head_only` says the answer has no body whatever its headers claim (HEAD)."""
         self._loop = loop
         self._pieces: list[bytes | bytearray] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._wants_all = False
+        self._when_over = when_over
+        self._wants_all = when_over is not None
         self.limits = limits
         self.head_only = head_only
-        self.line: Line | None = None
-        self.status = 0
-        self.headers: RawHeaders = []
-        self.buffered = 0
-        self.received = 0
-        self.complete = False
-        self.error: UpstreamError | StaleConnection | None = None
 
     # What the connection does.
 
@@ -98,17 +99,24 @@ class Exchange:
         """The answer is complete; the connection has no more part in it."""
         self.complete = True
         self.line = None
-        self._wake()
+        self._is_over()
 
     def fail(self, error: UpstreamError | StaleConnection) -> None:
         """The answer will never be complete. The reader gets `error` after what arrived."""
         self.error = error
         self.line = None
-        self._wake()
+        self._is_over()
 
     def wake(self) -> None:
         """Something arrived: let the reader look, unless it waits for the whole."""
         if not self._wants_all:
+            self._wake()
+
+    def _is_over(self) -> None:
+        when_over, self._when_over = self._when_over, None
+        if when_over is not None:
+            when_over(self)
+        else:
             self._wake()
 
     def _wake(self) -> None:
@@ -149,8 +157,13 @@ class Exchange:
             raise self.error
         return self._take()
 
+    def taken(self) -> bytes:
+        """The whole body of an answer that is over."""
+        return self._take()
+
     def abandon(self) -> None:
         """Forget the answer; a connection still busy with it is closed at once."""
+        self._when_over = None
         line, self.line = self.line, None
         if self.error is None and (self._pieces or not self.complete):
             self.error = UpstreamClosed("The answer was closed before it was read to its end")

@@ -157,6 +157,8 @@ class AnswerParser:
                 framed = True
                 if value.strip(b" \t").lower() != b"chunked":
                     return UpstreamProtocolError()
+            elif name == b"content-encoding":
+                exchange.is_coded = True
         self.until_close = not framed
         return None
 

@@ -7,6 +7,7 @@ goes through the egress guard.
 import asyncio
 import math
 import ssl
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -89,6 +90,27 @@ class Transport:
             exchange = Exchange(loop, limits, head_only=request.method == "HEAD")
             await connection.run(exchange, head, request.body, timeouts, total)
         return open_response(exchange)
+
+    def begin(
+        self,
+        request: UpstreamRequest,
+        timeouts: Timeouts,
+        limits: Limits,
+        when_over: Callable[[Exchange], None],
+    ) -> Exchange | None:
+        """Send a request at once over a connection that is free; None when there is none.
+
+        `when_over` is called in the event loop, later, when the whole answer is here or will never
+        be. Raises EgressRefused.
+        """
+        pool = self._pools.get((request.endpoint.origin, request.endpoint.trusted))
+        connection = None if pool is None else pool.take()
+        if connection is None:
+            return None
+        head, loop = request_head(request), connection.loop
+        exchange = Exchange(loop, limits, when_over=when_over)
+        connection.start(exchange, head, request.body, timeouts, loop.time() + timeouts.total)
+        return exchange
 
     async def aclose(self) -> None:
         """Close every connection; answers under way fail, and so does every later request."""

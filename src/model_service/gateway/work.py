@@ -1,0 +1,79 @@
+"""A call under way: what was found out for it so far, so that nothing is done twice."""
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from model_service.gateway import heads
+from model_service.gateway.call import Call
+from model_service.gateway.ports import CallRecord
+from model_service.providers.translation import Document
+
+if TYPE_CHECKING:
+    from model_service.gateway.leases import Lease
+    from model_service.gateway.relay import Conversion
+    from model_service.gateway.snapshot import SnapshotModel
+
+#: Models whose headers in answers are remembered with a lease.
+MOST_LINES = 256
+
+
+class Want(Enum):
+    """What memory alone could not tell, and has to be asked for."""
+
+    ADMISSION = auto()
+    """Who calls."""
+    DENIAL = auto()
+    """Nothing: the call is refused, and that is to be recorded."""
+    LEASE = auto()
+    """The key that pays."""
+
+
+class Work:
+    """One call's state. `record` is what others get to see of it."""
+
+    # What most calls never change is the class's: one is made for each call.
+    model: "SnapshotModel | None" = None
+    body: Document | None = None
+    lease: "Lease | None" = None
+    conversion: "Conversion | None" = None
+    want: Want | None = None
+    has_key = False
+    """Whether it is settled which key pays; `lease` None is then that none does."""
+    is_counted = False
+    is_settled = False
+    is_over = False
+
+    def __init__(self, call: Call, record: CallRecord) -> None:
+        self.call = call
+        self.record = record
+        self.route = call.arrival.route
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether a stream is to be one of JSON rather than of events."""
+        return self.route is not None and self.route.bare
+
+    def parts(self) -> "tuple[SnapshotModel, Conversion]":
+        """The model and the way through the dialects, once they are found."""
+        if self.model is None or self.conversion is None:
+            raise RuntimeError("the call is not prepared")
+        return self.model, self.conversion
+
+    def lines(self) -> bytes:
+        """The headers of the answer that say where it comes from."""
+        model, conversion = self.parts()
+        lease, record = self.lease, self.record
+        lines = None if lease is None else lease.lines.get(model)
+        if lines is None:
+            target = model.target
+            key_id = None if lease is None else lease.key.id
+            lines = heads.origin_lines(target.name, target.provider, target.upstream_model, key_id)
+            if lease is not None and len(lease.lines) < MOST_LINES:
+                lease.lines[model] = lines
+        if conversion.dropped:
+            lines += heads.dropped_line(conversion.dropped)
+        return b"%bx-model-service-attempts: %d\r\nx-request-id: %b\r\n" % (
+            lines,
+            record.attempts,
+            record.request_id.encode("ascii"),
+        )
