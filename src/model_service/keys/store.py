@@ -189,6 +189,21 @@ class SqlKeyStore:
         async with self._db.single() as connection:
             return set((await connection.execute(_COUNT_USES, parameters)).scalars())
 
+    async def used(self, counts: Mapping[UUID, tuple[int, datetime]]) -> None:
+        """Add to each key's uses, and note the last one, within the caller's transaction.
+
+        Whatever became of a key or its value meanwhile: they were used. Nobody is told, as
+        nothing that is read elsewhere changes.
+        """
+        ids = sorted(counts)
+        parameters = {
+            "ids": ids,
+            "counts": [counts[key_id][0] for key_id in ids],
+            "moments": [counts[key_id][1] for key_id in ids],
+        }
+        async with self._db.single() as connection:
+            await connection.execute(_ADD_USES, parameters)
+
     async def delete(self, key_id: UUID) -> bool:
         """Remove a key and its ciphertext."""
         async with self._db.single() as connection:
@@ -204,6 +219,17 @@ def usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
 _SEALED = select(api_keys).where(_k.id == func.any(bindparam("ids", type_=ARRAY(Uuid))))
 
 
+# Locked in one order by every batch of every process, so that no two wait for each other.
+_IN_ORDER = (
+    select(_k.id)
+    .where(_k.id == func.any(bindparam("ids", type_=ARRAY(Uuid))))
+    .order_by(_k.id)
+    .with_for_update(key_share=True)
+    .cte("locked")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+
+
 def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
     used = (
         func.unnest(
@@ -214,21 +240,12 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
         .table_valued("id", "version", "n")
         .render_derived(name="used")
     )
-    # Locked in one order by every batch of every process, so that no two wait for each other.
-    locked = (
-        select(_k.id)
-        .where(_k.id == func.any(bindparam("ids", type_=ARRAY(Uuid))))
-        .order_by(_k.id)
-        .with_for_update(key_share=True)
-        .cte("locked")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
     now = bindparam("now", type_=_k.last_used_at.type)
     return (
         update(api_keys)
         .where(
             _k.id == used.c.id,
-            _k.id == locked.c.id,
+            _k.id == _IN_ORDER.c.id,
             _k.key_version == used.c.version,
             usable(now),
         )
@@ -240,7 +257,28 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
     )
 
 
+def _add_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
+    used = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(Uuid)),
+            bindparam("counts", type_=ARRAY(BigInteger)),
+            bindparam("moments", type_=ARRAY(_k.last_used_at.type)),
+        )
+        .table_valued("id", "n", "moment")
+        .render_derived(name="used")
+    )
+    return (
+        update(api_keys)
+        .where(_k.id == used.c.id, _k.id == _IN_ORDER.c.id)
+        .values(
+            usage_count=_k.usage_count + used.c.n,
+            last_used_at=func.greatest(_k.last_used_at, used.c.moment),
+        )
+    )
+
+
 _COUNT_USES = _count_uses()
+_ADD_USES = _add_uses()
 
 
 def matching(wanted: KeyFilter) -> ColumnElement[bool]:

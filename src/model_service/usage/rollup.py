@@ -1,0 +1,196 @@
+"""The SQL that keeps events and adds them to the sums, in one statement.
+
+Only what was stored is summed, so events told twice count once. Rows are locked in one order by
+everybody, events before sums and each by its key, so that no two batches wait for each other.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+from model_service.usage.domain import Dimension
+
+
+class Code(IntEnum):
+    """How the sums by value name their dimension. Stored, so numbers are never given anew."""
+
+    TOTAL = 0
+    USER = 1
+    MODEL = 2
+    PROVIDER = 3
+    KEY = 4
+    TOKEN = 5
+    TAG = 6
+    STATUS = 7
+
+
+#: The dimensions that have sums by value; hours and days are periods of the total.
+CODES: Final = {
+    Dimension.USER: Code.USER,
+    Dimension.MODEL: Code.MODEL,
+    Dimension.PROVIDER: Code.PROVIDER,
+    Dimension.KEY: Code.KEY,
+    Dimension.TOKEN: Code.TOKEN,
+    Dimension.TAG: Code.TAG,
+}
+#: The columns of sums, and what one event, or one series, adds to each.
+SUMS: Final = (
+    "requests",
+    "errors",
+    "unpriced",
+    "estimated",
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost",
+)
+#: The sums of a single event, by their names.
+ONE_EVENT: Final = """
+    1 AS requests, (status >= 400)::int AS errors, (cost IS NULL)::int AS unpriced,
+    estimated::int AS estimated, input_tokens, cached_input_tokens, cache_write_tokens,
+    cache_write_1h_tokens, output_tokens, reasoning_tokens, coalesce(cost, 0) AS cost
+"""
+#: What tells one series from another.
+_SERIES: Final = "user_id, token_id, model, provider, key_id, status, tag"
+#: The columns of an event with their types, as they are told.
+COLUMNS: Final = {
+    "time": "timestamptz",
+    "id": "uuid",
+    "token_id": "uuid",
+    "key_id": "uuid",
+    "input_tokens": "bigint",
+    "cached_input_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "cache_write_1h_tokens": "bigint",
+    "output_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+    "latency_ms": "real",
+    "first_token_ms": "real",
+    "status": "integer",
+    "attempts": "integer",
+    "stream": "boolean",
+    "estimated": "boolean",
+    "request_id": "text",
+    "user_id": "text",
+    "model": "text",
+    "provider": "text",
+    "upstream_model": "text",
+    "door": "text",
+    "operation": "text",
+    "cost": "numeric",
+    "price_version": "text",
+    "fallback_from": "text",
+    "error_class": "text",
+    "tags": "json",
+    "why": "jsonb",
+}
+
+
+def _told(name: str) -> str:
+    match name:
+        case "time":
+            # As it is shown. Rounded by the column's type it could fall into the next month.
+            return "date_trunc('milliseconds', time) AS time"
+        case "latency_ms":
+            return "coalesce(latency_ms, 0) AS latency_ms"
+        case "tags":
+            return (
+                "CASE WHEN json_array_length(tags) > 0"
+                " THEN ARRAY(SELECT json_array_elements_text(tags)) END AS tags"
+            )
+        case _:
+            return name
+
+
+def _added(table: str) -> str:
+    """What happens when there are sums already."""
+    return ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in SUMS)
+
+
+def _by_value(grain: str, period: str) -> str:
+    sums = ", ".join(f"sum({name})" for name in SUMS)
+    return f"""
+        INSERT INTO usage_{grain} AS t (dimension, value, period, {", ".join(SUMS)})
+        SELECT dimension, value, {period} AS at, {sums} FROM by_value
+        GROUP BY dimension, value, at ORDER BY dimension, value, at
+        ON CONFLICT (dimension, value, period) DO UPDATE SET {_added("t")}
+    """  # noqa: S608 - made of the names above alone
+
+
+def _by_series(grain: str, period: str) -> str:
+    sums = ", ".join(f"sum({name})" for name in SUMS)
+    return f"""
+        INSERT INTO usage_series_{grain} AS t (series, period, {", ".join(SUMS)})
+        SELECT series, {period} AS at, {sums} FROM by_series
+        GROUP BY series, at ORDER BY series, at
+        ON CONFLICT (series, period) DO UPDATE SET {_added("t")}
+    """  # noqa: S608 - made of the names above alone
+
+
+_SUMMED = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+_NEW_DAY = "date_trunc('day', hour, 'UTC')"
+
+#: Takes `events`, a JSON array of objects, and gives a row for each key that they used, one for
+#: no key too: `key_id`, `uses`, `last_use` of the events stored, and `late`, how many of those
+#: told were from before what is kept.
+KEEP: Final = f"""
+WITH told AS MATERIALIZED (
+    SELECT {", ".join(map(_told, COLUMNS))}
+    FROM json_to_recordset(CAST(:events AS json))
+        AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
+), horizon AS MATERIALIZED (
+    SELECT kept_since FROM usage_horizon
+), stored AS (
+    INSERT INTO usage_events ({", ".join(COLUMNS)})
+    SELECT {", ".join(COLUMNS)} FROM told
+    WHERE time >= (SELECT kept_since FROM horizon) ORDER BY time, id
+    ON CONFLICT DO NOTHING
+    RETURNING time, user_id, token_id, model, provider, key_id, status, estimated, tags, cost,
+        input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
+        output_tokens, reasoning_tokens
+), calls AS MATERIALIZED (
+    SELECT date_trunc('hour', time, 'UTC') AS hour, user_id, token_id, model, provider, key_id,
+        status, tags, {ONE_EVENT}
+    FROM stored
+), tagged AS MATERIALIZED (
+    SELECT calls.*, tag FROM calls
+        CROSS JOIN LATERAL (SELECT DISTINCT unnest(tags) AS tag) AS of_call
+    WHERE tag <> ''
+), by_series AS MATERIALIZED (
+    SELECT encode(substring(sha256(convert_to(ROW({_SERIES})::text, 'UTF8')) FOR 16), 'hex')::uuid
+        AS series, *
+    FROM (
+        SELECT hour, {_SERIES}, {_SUMMED}
+        FROM (SELECT *, CAST(NULL AS text) AS tag FROM calls UNION ALL SELECT * FROM tagged) AS all_
+        GROUP BY hour, {_SERIES}
+    ) AS summed
+), by_value AS MATERIALIZED (
+    SELECT dimension, value, hour, {_SUMMED} FROM (
+        SELECT d.dimension, d.value, calls.* FROM calls CROSS JOIN LATERAL (VALUES
+            ({Code.TOTAL}, ''), ({Code.USER}, coalesce(user_id, '')), ({Code.MODEL}, model),
+            ({Code.PROVIDER}, provider), ({Code.KEY}, coalesce(key_id::text, '')),
+            ({Code.TOKEN}, coalesce(token_id::text, '')), ({Code.STATUS}, status::text)
+        ) AS d (dimension, value)
+        UNION ALL
+        SELECT {Code.TAG}, tag, hour, user_id, token_id, model, provider, key_id, status, tags,
+            {", ".join(SUMS)}
+        FROM tagged
+    ) AS each
+    GROUP BY dimension, value, hour
+), new_series AS (
+    INSERT INTO usage_series (id, {_SERIES})
+    SELECT DISTINCT ON (series) series, {_SERIES} FROM by_series ORDER BY series
+    ON CONFLICT DO NOTHING
+), hourly AS ({_by_value("hourly", "hour")}
+), daily AS ({_by_value("daily", _NEW_DAY)}
+), series_hourly AS ({_by_series("hourly", "hour")}
+), series_daily AS ({_by_series("daily", _NEW_DAY)}
+)
+SELECT key_id, count(*) AS uses, max(time) AS last_use,
+    (SELECT count(*) FROM told, horizon WHERE time < kept_since) AS late
+FROM stored GROUP BY key_id
+UNION ALL
+SELECT NULL, 0, NULL, (SELECT count(*) FROM told, horizon WHERE time < kept_since)
+"""  # noqa: S608 - made of the names above alone
