@@ -23,7 +23,9 @@ from model_service.background import Background
 from model_service.calling import Calling
 from model_service.calling import Foundation as CallFoundation
 from model_service.catalog.api import router as models_router
+from model_service.catalog.price_assembly import Pricing
 from model_service.catalog.prices import PriceBook
+from model_service.catalog.prices_api import router as prices_router
 from model_service.catalog.service import ModelService
 from model_service.catalog.store import SqlModelStore
 from model_service.custody import keyring_upkeep, open_vault
@@ -96,6 +98,7 @@ class Service:
     rewrapper: Rewrapper
     access: AccessTokens
     models: ModelService
+    pricing: Pricing
     keys: KeyService
     rotation: KeyRotation
     webhooks: Webhooks
@@ -176,6 +179,7 @@ async def build(
         )
         service = assemble(settings, database, Notices(database_url), opened, redactor, vendors)
         await service.access.directory.load()
+        await service.pricing.service.load()
         await service.calling.registered.load()
         return service
     except BaseException:
@@ -255,6 +259,7 @@ def assemble(
     )
     sharing = KeySharing.build(database, keys, trail, announcer, clock, refusals, rotation.service)
     model_store = SqlModelStore(database)
+    book = PriceBook(books(vendors))
     models = ModelService(
         database,
         model_store,
@@ -262,7 +267,17 @@ def assemble(
         sharing.holdings,
         providers,
         clock,
-        PriceBook(books(vendors)),
+        book,
+        presets=base_urls(vendors),
+    )
+    pricing = Pricing.build(
+        database,
+        notices,
+        model_store,
+        book,
+        trail,
+        clock,
+        names=books(vendors),
         presets=base_urls(vendors),
     )
 
@@ -294,6 +309,7 @@ def assemble(
     calling = Calling.build(
         CallFoundation(
             authenticator,
+            lambda: access.directory.changes,
             guard,
             notices,
             model_store,
@@ -330,6 +346,7 @@ def assemble(
         __version__,
         operations.router(version=__version__, checks=checks, metrics=metrics),
         models_router(models, refusals),
+        prices_router(pricing.service, clock),
         audit_router(SqlAuditStore(database), trail),
         keys_router(keys, sharing.holdings, sharing.doorkeeper),
         shares_router(sharing.service),
@@ -348,6 +365,7 @@ def assemble(
         rewrapper,
         access,
         models,
+        pricing,
         keys,
         rotation,
         webhooks,
