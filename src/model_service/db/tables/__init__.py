@@ -26,6 +26,8 @@ from model_service.db.tables.keyring import (
     keyring_wraps,
 )
 from model_service.db.tables.keys import api_keys
+from model_service.db.tables.prices import price_editions
+from model_service.db.tables.quotas import limit_counters, limit_leases, quota_alerts, quotas
 from model_service.db.tables.rotation import (
     api_key_versions,
     issued_keys,
@@ -83,9 +85,14 @@ __all__ = [
     "keyring_term_keys",
     "keyring_terms",
     "keyring_wraps",
+    "limit_counters",
+    "limit_leases",
     "metadata",
     "models",
+    "price_editions",
     "provider_admin_credentials",
+    "quota_alerts",
+    "quotas",
     "usage_daily",
     "usage_events",
     "usage_horizon",
