@@ -1,0 +1,286 @@
+"""What a journal's records say: flat lists as JSON, cheap to make and to read."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from model_service.usage.domain import UsageEvent
+
+#: First in every payload. A later version may have more; what is here keeps its place.
+VERSION: Final = 1
+#: Longest payload in bytes. An event without `why` and tags is far below it: of its texts six may
+#: be set by users, each of at most 255 characters of at most four bytes.
+MOST_BYTES: Final = 8_000
+#: The status of a call whose process died: it was the service that failed.
+INTERRUPTED_STATUS: Final = 500
+#: The class of error of such a call.
+INTERRUPTED: Final = "interrupted"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: Longest text kept where a payload is too long even without `why` and tags, in characters.
+_MOST_TEXT: Final = 255
+#: Largest number of tokens believed; what is above it does not even fit a JSON integer.
+_MOST_TOKENS: Final = 2**53
+
+_TAGS: Final = 29
+_WHY: Final = 30
+
+
+def begun_payload(
+    id: UUID | str,  # noqa: A002 - the event's own word for it
+    time_ms: int,
+    request_id: str,
+    user_id: str | None,
+    token_id: UUID | str | None,
+    model: str,
+    provider: str,
+    upstream_model: str,
+    key_id: UUID | str | None,
+    door: str,
+    operation: str,
+    stream: bool,
+    input_tokens: int,
+    cost: str | None = None,
+    price_version: str | None = None,
+    tags: Sequence[str] = (),
+) -> bytes:
+    """What is known of a call before its provider is asked.
+
+    `time_ms` is in milliseconds since 1970, UTC; `id` and `time_ms` must be the event's own later
+    on. `input_tokens` is an estimate; `cost`, in US dollars, is what they alone come to.
+    """
+    return _dump(
+        [
+            VERSION,
+            id,
+            time_ms,
+            request_id,
+            user_id,
+            token_id,
+            model,
+            provider,
+            upstream_model,
+            key_id,
+            door,
+            operation,
+            stream,
+            input_tokens,
+            cost,
+            price_version,
+            tags,
+        ],
+        len_fixed=16,
+    )
+
+
+def event_payload(
+    id: UUID | str,  # noqa: A002 - the event's own word for it
+    time_ms: int,
+    request_id: str,
+    user_id: str | None,
+    token_id: UUID | str | None,
+    model: str,
+    provider: str,
+    upstream_model: str,
+    key_id: UUID | str | None,
+    door: str,
+    operation: str,
+    status: int,
+    stream: bool,
+    input_tokens: int,
+    cached_input_tokens: int,
+    cache_write_tokens: int,
+    cache_write_1h_tokens: int,
+    output_tokens: int,
+    reasoning_tokens: int,
+    cost: str | None,
+    price_version: str | None,
+    latency_ms: float,
+    first_token_ms: float | None,
+    attempts: int,
+    fallback_from: str | None = None,
+    estimated: bool = False,
+    error_class: str | None = None,
+    tags: Sequence[str] = (),
+    why: Mapping[str, Any] | None = None,
+) -> bytes:
+    """An event as `UsageEvent` has it; `cost` is the text of a decimal number.
+
+    A `why` that makes it longer than `MOST_BYTES` is left out, then the tags, then what is
+    beyond 255 characters of a text: what is billed for is never too long to be kept.
+    """
+    return _dump(
+        [
+            VERSION,
+            id,
+            time_ms,
+            request_id,
+            user_id,
+            token_id,
+            model,
+            provider,
+            upstream_model,
+            key_id,
+            door,
+            operation,
+            status,
+            stream,
+            input_tokens,
+            cached_input_tokens,
+            cache_write_tokens,
+            cache_write_1h_tokens,
+            output_tokens,
+            reasoning_tokens,
+            cost,
+            price_version,
+            latency_ms,
+            first_token_ms,
+            attempts,
+            fallback_from,
+            estimated,
+            error_class,
+            None,  # room for one more, so that tags and why stay last
+            tags,
+            why,
+        ],
+        len_fixed=_TAGS,
+    )
+
+
+def parse_event(payload: bytes) -> UsageEvent:
+    """The event that `event_payload` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    values = _load(payload, _WHY + 1)
+    try:
+        return UsageEvent(
+            id=UUID(values[1]),
+            time=_EPOCH + timedelta(milliseconds=values[2]),
+            request_id=values[3],
+            user_id=values[4],
+            token_id=_uuid(values[5]),
+            model=values[6],
+            provider=values[7],
+            upstream_model=values[8],
+            key_id=_uuid(values[9]),
+            door=values[10],
+            operation=values[11],
+            status=values[12],
+            stream=values[13],
+            input_tokens=values[14],
+            cached_input_tokens=values[15],
+            cache_write_tokens=values[16],
+            cache_write_1h_tokens=values[17],
+            output_tokens=values[18],
+            reasoning_tokens=values[19],
+            cost=_decimal(values[20]),
+            price_version=values[21],
+            latency_ms=values[22],
+            first_token_ms=values[23],
+            attempts=values[24],
+            fallback_from=values[25],
+            estimated=values[26],
+            error_class=values[27],
+            tags=tuple(values[_TAGS]),
+            why=values[_WHY],
+        )
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError("not an event") from error
+
+
+def interrupted(payload: bytes) -> UsageEvent:
+    """The event of a call that was begun and never ended, from what `begun_payload` wrote.
+
+    What it used is not known: its tokens are those that were estimated before it began.
+
+    Raises:
+        ValueError: it is no such payload.
+    """
+    values = _load(payload, 17)
+    try:
+        return UsageEvent(
+            id=UUID(values[1]),
+            time=_EPOCH + timedelta(milliseconds=values[2]),
+            request_id=values[3],
+            user_id=values[4],
+            token_id=_uuid(values[5]),
+            model=values[6],
+            provider=values[7],
+            upstream_model=values[8],
+            key_id=_uuid(values[9]),
+            door=values[10],
+            operation=values[11],
+            status=INTERRUPTED_STATUS,
+            stream=values[12],
+            input_tokens=values[13],
+            cost=_decimal(values[14]),
+            price_version=values[15],
+            attempts=1,
+            estimated=True,
+            error_class=INTERRUPTED,
+            tags=tuple(values[16]),
+            why={"interrupted": "the process ended before the call did"},
+        )
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError("not a call begun") from error
+
+
+def _load(payload: bytes, length: int) -> list[Any]:
+    values = orjson.loads(payload)
+    if not isinstance(values, list) or len(values) < length or values[0] != VERSION:
+        raise ValueError("not a payload of this version")
+    return values
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _dump(values: list[Any], *, len_fixed: int) -> bytes:
+    """The payload. Values from `len_fixed` on may be left out: the tags, then perhaps why."""
+    try:
+        payload = orjson.dumps(values)
+    except TypeError:
+        return _shortened([_plain(value) for value in values], len_fixed)
+    return payload if len(payload) <= MOST_BYTES else _shortened(values, len_fixed)
+
+
+def _shortened(values: list[Any], len_fixed: int) -> bytes:
+    """The same, made to fit: first without why, then without tags, then with shorter texts."""
+    for place, instead in ((len_fixed + 1, {"omitted": "too long"}), (len_fixed, ())):
+        payload = orjson.dumps(values)
+        if len(payload) <= MOST_BYTES:
+            return payload
+        if place < len(values):
+            values[place] = instead
+    payload = orjson.dumps(values)
+    if len(payload) <= MOST_BYTES:
+        return payload
+    return orjson.dumps(
+        [value[:_MOST_TEXT] if isinstance(value, str) else value for value in values]
+    )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller put into a payload
+    """What JSON can say of a value: a stray half of a character, or a huge number, is mended."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-_MOST_TOKENS, min(value, _MOST_TOKENS))
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | float | UUID):
+        return value
+    return str(value)
