@@ -33,6 +33,10 @@ RESERVED_DESCRIPTORS = 256
 GRACE = 25
 #: Seconds an idle connection is kept for the next request.
 KEEP_ALIVE = 75
+#: Seconds in which a client has to take at least a part of what it was sent.
+UNREAD_SECONDS = 60.0
+#: Requests that may wait behind one on their connection: a piece can hold ten thousand.
+MAX_PIPELINED = 1000
 #: Seconds that a timer may ring too early: uvloop keeps time in whole milliseconds.
 TIMER_GRAIN = 0.001
 #: Length of the queue of connections not yet accepted.
@@ -45,6 +49,9 @@ class Protocol(HttpToolsProtocol):
     A connection has `HEAD_SECONDS` to send its first request's head, and each further one
     from its first byte, then `BODY_SECONDS` for the body; a head may have `MAX_HEAD` bytes.
     Beyond `max_connections` new ones are closed at once, so that those there are go on.
+
+    A client that does not read its answers is answered nothing more until it does: what waits to
+    be sent is kept in memory. After `UNREAD_SECONDS` in which it took none of it, it is gone.
     """
 
     max_connections = 10_000
@@ -57,6 +64,9 @@ class Protocol(HttpToolsProtocol):
     _timer_at = math.inf
     _deadline = math.inf
     _is_idle = False
+    # The bytes that the client had not taken when that was looked at last; 0: it is not looked at.
+    _unread = 0
+    _holds_back = False
     # The bytes being parsed, and whether the request in them asks for another protocol.
     _piece = b""
     _asks_upgrade = False
@@ -88,14 +98,20 @@ class Protocol(HttpToolsProtocol):
         # Counted here, since the parser hands a header over only when it is whole. What follows
         # a complete head in the same piece is not part of one.
         if self._in_head:
-            self._head_bytes += len(data)
+            if self._head_bytes < 0:  # it begins here, perhaps behind other requests
+                before = data.rfind(b"\r\n\r\n")
+                self._head_bytes = len(data) - (before + 4 if before >= 0 else 0)
+            else:
+                self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self._refuse(431, "headers_too_large", f"The head is larger than {MAX_HEAD} bytes")
 
     @override
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise httptools.HttpParserError("too many requests at once")
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes = True, -1
         self._wait(HEAD_SECONDS)
 
     @override
@@ -147,16 +163,43 @@ class Protocol(HttpToolsProtocol):
         """As uvicorn's, whose timer for idle connections would be another one each time."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._watch()
+        elif self.flow.write_paused:
+            self._holds_back = True
+            self.flow.pause_reading()
+            self._watch()
+        else:
+            self._go_on()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._holds_back:
+            self._holds_back = False
+            if not self.transport.is_closing():
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the next request; read on only when none is left, save for its body."""
+        following = self.pipeline.pop() if self.pipeline else None
+        if not self.pipeline:
+            self.flow.resume_reading()
+        if following is not None:
+            self._start_asgi_task(*following)
         else:
             self._wait(KEEP_ALIVE)
             self._is_idle = True
 
+    def _watch(self) -> None:
+        """See to it that the client takes what it was sent: closing waits for that without end."""
+        unread = self.transport.get_write_buffer_size()
+        if unread:
+            self._wait(UNREAD_SECONDS)
+            self._unread = unread
+
     def _wait(self, seconds: float) -> None:
         self._is_idle = False
+        self._unread = 0
         self._deadline = deadline = self.loop.time() + seconds
         if deadline < self._timer_at:
             self._set_timer(deadline)
@@ -176,8 +219,13 @@ class Protocol(HttpToolsProtocol):
             return
         if self._deadline - self.loop.time() > TIMER_GRAIN:
             self._set_timer(self._deadline)
+        elif self._unread:
+            if self.transport.get_write_buffer_size() < self._unread:
+                self._watch()
+            else:
+                self.transport.abort()
         elif self._is_idle:
-            self.transport.close()
+            self._close()
         else:
             self._too_slow()
 
@@ -193,8 +241,9 @@ class Protocol(HttpToolsProtocol):
         self._refused = True
         self._stop_waiting()
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
-            self.transport.close()
+        is_answering = cycle is not None and cycle.response_started and not cycle.response_complete
+        if is_answering or self.pipeline:
+            self._close()
             return
         request_id = str(uuid7())
         content = problem.body(status, code, message, path="", request_id=request_id)
@@ -205,7 +254,11 @@ class Protocol(HttpToolsProtocol):
             % (status, HTTPStatus(status).phrase.encode(), len(content), request_id.encode())
         )
         self.transport.write(head + content)
+        self._close()
+
+    def _close(self) -> None:
         self.transport.close()
+        self._watch()
 
 
 def bind(host: str, port: int) -> socket.socket:
