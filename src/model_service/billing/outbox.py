@@ -46,8 +46,13 @@ class Answer(StrEnum):
     """No answer came: it may be there or not."""
     UNREACHABLE = "unreachable"
     """Nothing was sent, as there was no connection."""
+    KEY_REFUSED = "key_refused"
+    """The key is wrong (401, 403), which says nothing of the meter: it waits for a right one."""
     REFUSED = "refused"
-    """It is wrong, or the key is (4xx): sending it again would change nothing."""
+    """It is wrong (other 4xx): sending it again would change nothing."""
+
+
+_NOT_THERE: Final = frozenset((Answer.BUSY, Answer.UNREACHABLE, Answer.KEY_REFUSED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,7 @@ def settlement_of(sent: Sent, claim: Claim, now: datetime, chance: float) -> Set
         # Stripe gives the same answer again for the same key, a 500 too. Where none came the
         # key stays: it is what tells the second request for the first.
         refused=sent.answer is Answer.FAILED,
-        surely_not_there=sent.answer in (Answer.BUSY, Answer.UNREACHABLE),
+        surely_not_there=sent.answer in _NOT_THERE,
     )
 
 

@@ -205,7 +205,15 @@ class SqlStatementStore:
 
 def used_of(row: Row[Any]) -> Used:
     """The columns of usage as what they mean."""
-    return Used(*(getattr(row, name) for name in _COUNTS), row.cost)
+    return Used(
+        row.requests,
+        row.input_tokens,
+        row.cached_input_tokens,
+        row.cache_write_tokens,
+        row.output_tokens,
+        row.unpriced_requests,
+        row.cost,
+    )
 
 
 def used_values(used: Used) -> dict[str, Any]:

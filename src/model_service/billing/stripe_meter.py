@@ -8,7 +8,7 @@ headers that it would send only those are taken that the request needs.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
+from typing_extensions import override
 
 from model_service.billing.meters import Meter
 from model_service.billing.outbox import Answer, Sent
@@ -21,8 +21,6 @@ from model_service.providers.transport import Limits, Timeouts, Transport, Upstr
 if TYPE_CHECKING:
     from stripe import StripeClient, StripeError
 
-log = structlog.get_logger(__name__)
-
 _TIMEOUTS: Final = Timeouts(connect=5.0, first_byte=20.0, idle=20.0, total=30.0)
 _LIMITS: Final = Limits(body_bytes=1024 * 1024)
 _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Stripe-Version")
@@ -32,7 +30,8 @@ _DUPLICATE_TEXT: Final = "already exists with identifier"
 # Longest text of Stripe's that is kept as a reason.
 _REASON: Final = 300
 
-_CONFLICT, _TOO_MANY, _SERVER_ERROR = 409, 429, 500
+_CLIENT_ERROR, _CONFLICT, _TOO_MANY, _SERVER_ERROR = 400, 409, 429, 500
+_KEY_REFUSED: Final = (401, 403)
 
 
 class StripeMeters:
@@ -95,7 +94,9 @@ def answer_of(error: "StripeError") -> Sent:
         return Sent(Answer.LOST, said, wait)
     if status >= _SERVER_ERROR:
         return Sent(Answer.FAILED, said, wait)
-    if status < 400:
+    if status in _KEY_REFUSED:
+        return Sent(Answer.KEY_REFUSED, said)
+    if status < _CLIENT_ERROR:
         return Sent(Answer.LOST, "Stripe's answer was none of its API's")
     return Sent(Answer.REFUSED, said)
 
@@ -124,12 +125,13 @@ def _client(transport: Transport, address: Endpoint, key: Secret[str]) -> "Strip
 
         name = "model-service"
 
+        @override
         async def request_async(
             self,
             method: str,
             url: str,
             headers: Mapping[str, str],
-            post_data: Any = None,  # noqa: ANN401 - the client's own type
+            post_data: Any = None,
         ) -> tuple[bytes, int, Mapping[str, str]]:
             target = url.removeprefix(address.origin + address.path_prefix)
             sent = tuple((name, headers[name]) for name in _HEADERS if name in headers)
@@ -144,6 +146,7 @@ def _client(transport: Transport, address: Endpoint, key: Secret[str]) -> "Strip
                 body = await answer.read()
                 return body, answer.status, {name.lower(): text for name, text in answer.headers}
 
+        @override
         async def close_async(self) -> None:
             """The transport is the service's."""
 
