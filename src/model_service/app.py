@@ -1,5 +1,7 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +35,12 @@ from model_service.db.engine import create_engine
 from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
+from model_service.gateway.budget import RetryBudget
+from model_service.gateway.health import Circuits
+from model_service.gateway.upkeep import Upkeep
 from model_service.gateway.wire import GatewayProtocol
+from model_service.health.api import router as health_router
+from model_service.health.assembly import ProviderHealth
 from model_service.http import operations
 from model_service.http.abuse import Refusals
 from model_service.http.application import application
@@ -70,6 +77,7 @@ from model_service.upstreams import (
     build_providers,
     call_endpoints,
     policy_of,
+    probe,
 )
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
@@ -104,6 +112,9 @@ class Service:
     webhooks: Webhooks
     providers: Providers
     transport: Transport
+    circuits: Circuits
+    budget: RetryBudget
+    health: ProviderHealth
     calling: Calling
     background: Background
 
@@ -305,6 +316,12 @@ def assemble(
         RateLimits(settings.auth_failures_per_minute * INTERNAL_FACTOR),
     )
 
+    circuits, budget = Circuits(), RetryBudget(time.monotonic())
+    # A process that starts anew may have the same host and number as the one before it.
+    instance = f"{instance_name()}/{secrets.token_hex(4)}"
+    health = ProviderHealth.build(database, notices, announcer, circuits, clock, instance)
+    circuits.subscribe(health.sharing.note)
+
     guard = None if settings.is_production else BrowserGuard()
     calling = Calling.build(
         CallFoundation(
@@ -354,6 +371,7 @@ def assemble(
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
         tokens_router(access.service),
+        health_router(health.service),
     )
     return Service(
         app,
@@ -371,11 +389,16 @@ def assemble(
         webhooks,
         providers,
         transport,
+        circuits,
+        budget,
+        health,
         calling,
         Background(
             (
                 notices,
                 calling,
+                Upkeep(circuits, budget, probe(settings, transport), time.monotonic),
+                health.sharing,
                 watch,
                 rewrapper,
                 access.last_use,

@@ -11,6 +11,7 @@ from model_service.providers.administration.registry import (
 )
 from model_service.providers.call_endpoints import CallEndpoints
 from model_service.providers.egress import EgressPolicy
+from model_service.providers.probing import Probe
 from model_service.providers.registry import BaseUrls, Providers, operator_addresses
 from model_service.providers.transport import Transport
 from model_service.providers.vendors import VENDORS, Vendor
@@ -70,6 +71,16 @@ def call_endpoints(settings: Settings) -> CallEndpoints:
     """
     policy = policy_of(settings)
     return CallEndpoints(operator_addresses(_base_urls(settings), policy), policy)
+
+
+def probe(settings: Settings, transport: Transport) -> Probe:
+    """What asks providers for a sign of life.
+
+    Raises:
+        StartupFault: a base URL or the list of allowed hosts is malformed.
+    """
+    policy = policy_of(settings)
+    return Probe(transport, policy, operator_addresses(_base_urls(settings), policy))
 
 
 def policy_of(settings: Settings) -> EgressPolicy:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import FieldFault, InvalidInput
+from model_service.kernel.policy import POLICY, check_policy
 from model_service.kernel.provider import OfferedModel
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Page, Provider
@@ -80,13 +81,15 @@ class NewModel:
         """Refuse what no single field's type can tell to be wrong.
 
         Raises:
-            InvalidInput: it falls back on itself, or what says where a CUSTOM model is served
-                is no good.
+            InvalidInput: it falls back on itself, its policy is no good, or what says where a
+                CUSTOM model is served is not.
         """
         faults = []
         if self.name in (self.fallbacks or ()):
             faults.append(FieldFault("fallbacks", "must not contain the model's own name"))
         settings = self.provider_settings or {}
+        if settings.get(POLICY) is not None:
+            faults += check_policy(settings[POLICY])
         if self.provider is Provider.CUSTOM and BASE_URL in settings:
             fault = _base_url_fault(self.base_url)
             if fault:

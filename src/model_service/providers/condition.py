@@ -41,14 +41,16 @@ class Place(NamedTuple):
 class Change:
     """Calls to a place were stopped, or let go there again; also that they stay stopped.
 
-    `at` and `retry_at` are in seconds since 1970; `retry_at` is when the next is let through,
-    of an open one. `error` is the class of the last error (a `FaultKind`'s word), `why` a
-    sentence for people, without secrets. `names` are the registered names of the models.
+    Times are in seconds since 1970, cut to milliseconds. `at` is when it was found and orders
+    all that is told of a place; `since` is when the state began; `retry_at` when the next call
+    is let through to an open one. `error` is the class of the last error (a `FaultKind`'s word),
+    `why` a sentence for people, without secrets. `names` are the models' registered names.
     """
 
     place: Place
     state: State
     at: float
+    since: float
     retry_at: float | None = None
     error: str | None = None
     why: str = ""
@@ -64,6 +66,9 @@ class Numbers:
     """What calls to a place came to in the last few minutes, as one process counted them."""
 
     place: Place
+    state: State
+    since: float
+    """Since when it is in that state, as far as the process knows; in seconds since 1970."""
     names: tuple[str, ...] = ()
     calls: int = 0
     failures: int = 0

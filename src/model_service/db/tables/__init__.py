@@ -19,6 +19,11 @@ from model_service.db.tables.billing import (
     billing_statements,
 )
 from model_service.db.tables.catalog import models
+from model_service.db.tables.health import (
+    provider_numbers,
+    provider_state_changes,
+    provider_states,
+)
 from model_service.db.tables.keyring import (
     keyring_instances,
     keyring_term_keys,
@@ -91,6 +96,9 @@ __all__ = [
     "models",
     "price_editions",
     "provider_admin_credentials",
+    "provider_numbers",
+    "provider_state_changes",
+    "provider_states",
     "quota_alerts",
     "quotas",
     "usage_daily",

@@ -1,0 +1,1 @@
+"""How the providers are doing, shared between processes and kept."""
