@@ -1,10 +1,13 @@
 """The price book's data, read as listings. Its format is that of the package `genai-prices`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
+from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.providers.price_schedule import Listing
 from model_service.providers.pricing import Rate, Rates
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
         TieredPrices,
         TimeOfDateConstraint,
     )
+    from genai_prices.types import Provider as Vendor
 
 #: The book's keys for what we count, in the order of `Rates`.
 _OF_TOKENS: Final = (
@@ -26,6 +30,8 @@ _OF_TOKENS: Final = (
     "output_mtok",
 )
 _CALLS: Final = "requests_kcount"
+# Faults that are told at once.
+_MOST_FAULTS: Final = 20
 
 
 def listings_of(info: "ModelInfo") -> tuple[Listing, ...]:
@@ -106,3 +112,63 @@ def _second(at: time) -> int:
     zone = at.utcoffset()
     second = at.hour * 3600 + at.minute * 60 + at.second
     return second if zone is None else (second - int(zone.total_seconds())) % 86_400
+
+
+def read_vendors(document: Any) -> "list[Vendor]":  # noqa: ANN401 - JSON from outside
+    """The vendors in the package's data format, every price in it checked.
+
+    Raises:
+        InvalidInput: it is not in that format; says where.
+    """
+    # What the package's own updater reads its data with. It is not public, but the package is
+    # locked, and a test reads a file through it.
+    from genai_prices.types import _providers_from_raw
+
+    try:
+        vendors = _providers_from_raw(document)
+    except (ValidationError, TypeError, ValueError, AttributeError):
+        raise InvalidInput(errors=_search(document, _providers_from_raw)) from None
+    if not any(vendor.models for vendor in vendors):
+        raise InvalidInput(errors=[FieldFault("file", "prices no models")])
+    faults = [
+        FieldFault(f"{vendor.id}/{info.id}", "prices must be finite and not below 0")
+        for vendor in vendors
+        for info in vendor.models
+        if not all(_is_sound(listing.rates) for listing in listings_of(info))
+    ]
+    if faults:
+        raise InvalidInput(errors=faults[:_MOST_FAULTS])
+    return vendors
+
+
+def _search(
+    document: Any,  # noqa: ANN401 - JSON from outside
+    read: Callable[[Any], object],
+) -> list[FieldFault]:
+    """Where the data is wrong, told model by model: the package does not say itself."""
+    faults: list[FieldFault] = []
+    for place, vendor in enumerate(document):
+        models = vendor.get("models") if isinstance(vendor, dict) else None
+        parts = models if isinstance(models, list) and models else [None]
+        for number, model in enumerate(parts):
+            if len(faults) >= _MOST_FAULTS:
+                return faults
+            name = f"[{place}]" if model is None else f"[{place}].models[{number}]"
+            try:
+                read([vendor if model is None else {**vendor, "models": [model]}])
+            except ValidationError as error:
+                fault = error.errors(include_input=False, include_url=False)[0]
+                what = [str(part) for part in fault["loc"] if isinstance(part, str)]
+                faults.append(FieldFault(".".join((name, *what)), fault["msg"]))
+            except (TypeError, ValueError, AttributeError):
+                faults.append(FieldFault(name, "is not in the format of genai-prices"))
+    return faults or [FieldFault("file", "is not in the format of genai-prices")]
+
+
+def _is_sound(rates: Rates) -> bool:
+    amounts = [amount for amount in (rates.image, rates.call) if amount is not None]
+    for name in ("input", "cached_input", "cache_write", "cache_write_1h", "output"):
+        rate: Rate | None = getattr(rates, name)
+        if rate is not None:
+            amounts += [rate.base, *(amount for _, amount in rate.above)]
+    return all(amount.is_finite() and amount >= 0 for amount in amounts)

@@ -6,7 +6,7 @@ is read when first needed, in a thread.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -39,6 +39,13 @@ class PriceBook:
         self._names = names
         self._vendors: list[Vendor] = []
         self._version = ""
+
+    @classmethod
+    def of(cls, vendors: "Sequence[Vendor]", version: str, names: Mapping[str, str]) -> "PriceBook":
+        """A book of other data."""
+        book = cls(names)
+        book._vendors, book._version = list(vendors), version
+        return book
 
     async def load(self) -> None:
         """Read the book, unless it is read."""

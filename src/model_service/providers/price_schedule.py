@@ -24,7 +24,8 @@ class Listing:
     """Rates that hold from a moment on (None: ever since), until another or for good.
 
     They may hold at some hours only: `hours` are the seconds of the day from and before which;
-    over midnight when the first is the greater. With a `tier`, these are what differs in that service tier.
+    over midnight when the first is the greater. With a `tier`, they are what differs in that
+    service tier.
     """
 
     rates: Rates
