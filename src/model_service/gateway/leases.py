@@ -95,6 +95,11 @@ class Leases:
     def __len__(self) -> int:
         return len(self._values)
 
+    @property
+    def holdings(self) -> int:
+        """Whose keys are remembered, with or without values."""
+        return len(self._holdings)
+
     def find(self, user_id: str | None, model: SnapshotModel) -> Lease | None:
         """The lease to call the model with, if it is in memory and nothing has to be asked."""
         if user_id is None:
@@ -144,12 +149,16 @@ class Leases:
     def forget_ended(self) -> None:
         """Let go of values whose time is over: nobody may ask for them again for long."""
         now = self._now()
+        # Before the values, of which the holdings know who chose them.
+        for owner in [owner for owner, holding in self._holdings.items() if holding.until <= now]:
+            self._forget(owner)
         # They are in the order of their ends: each is lent for as long.
         while self._values:
             key_id, lease = next(iter(self._values.items()))
             if lease.until > now:
                 return
             del self._values[key_id]
+            self._unchoose(key_id)
 
     def limited(self, lease: Lease, seconds: float) -> None:
         """The provider limits the key: others of the user come before it for so long."""
@@ -167,6 +176,7 @@ class Leases:
         other = Lease(lease.key, value, lease.until)
         if self._values.get(lease.key.id) is lease:
             self._values[lease.key.id] = other
+            self._unchoose(lease.key.id)
         lease.until = 0.0  # nobody is to choose it again
         return other
 
@@ -187,6 +197,13 @@ class Leases:
             self._forget(owner)
         for provider in Provider:
             self._forget((user_id, provider))
+
+    def _unchoose(self, key_id: UUID) -> None:
+        """Have it chosen anew where a lease of the key was: a choice holds the value as well."""
+        for owner in self._owners.get(key_id, ()):
+            chosen = self._holdings[owner].chosen
+            for model in [model for model, lease in chosen.items() if lease.key.id == key_id]:
+                del chosen[model]
 
     def _forget(self, owner: _Owner) -> None:
         holding = self._holdings.pop(owner, None)
@@ -284,8 +301,9 @@ class Leases:
         if is_current:
             self._values[key.id] = lease
             self._values.move_to_end(key.id)
+            self._unchoose(key.id)
             if len(self._values) > MOST:
-                self._values.popitem(last=False)
+                self._unchoose(self._values.popitem(last=False)[0])
         return lease
 
     async def _renew(self, owner: _Owner, lease: Lease) -> None:
