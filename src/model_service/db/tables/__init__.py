@@ -33,7 +33,6 @@ from model_service.db.tables.keyring import (
 from model_service.db.tables.keys import api_keys
 from model_service.db.tables.prices import price_editions
 from model_service.db.tables.quotas import limit_counters, limit_leases, quota_alerts, quotas
-from model_service.db.tables.prices import price_editions
 from model_service.db.tables.rotation import (
     api_key_versions,
     issued_keys,
