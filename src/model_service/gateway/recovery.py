@@ -11,24 +11,21 @@ as what the caller has nothing is sent, and where it differs a mark says from wh
 caller's text is replaced. docs/stream-recovery.md has the marks, and what is counted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 import orjson
 
-from model_service.gateway.continuation import CHARACTERS_PER_TOKEN, continuation, may_echo
-from model_service.gateway.heard import Continuation, Fresh, Heard, Restart, Splice, Step
-from model_service.gateway.plans import convert, upstream_of
-from model_service.gateway.relay import parsed
+from model_service.gateway.continuation import CHARACTERS_PER_TOKEN
+from model_service.gateway.heard import Fresh, Heard, Splice, Step
+from model_service.gateway.plans import upstream_of
+from model_service.gateway.resumption import Asked, Resumption, resumption
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import SnapshotModel
-from model_service.providers.assembly import events_of
 from model_service.providers.calls import DOORS
 from model_service.providers.chat import (
     ChatEvent,
-    ChatRequest,
     Finished,
     FinishReason,
     ReasoningDelta,
@@ -41,16 +38,7 @@ from model_service.providers.chat import (
     UsageReported,
 )
 from model_service.providers.faults import CallFailed, Fault, FaultKind
-from model_service.providers.translation import (
-    ChatDoor,
-    ChatUpstream,
-    Document,
-    Notes,
-    Outgoing,
-    StreamReader,
-    StreamRelay,
-    StreamWriter,
-)
+from model_service.providers.translation import Document, StreamReader, StreamWriter
 
 #: Faults of an answer under way after which another model goes on with it. What a filter or the
 #: caller's own request caused is not among them.
@@ -65,17 +53,9 @@ RECOVERABLE: Final = frozenset(
         FaultKind.KEY_REFUSED,
     }
 )
-_REFUSALS: Final = frozenset({FaultKind.INVALID_REQUEST, FaultKind.UNSUPPORTED})
 #: Characters of an answer that are remembered, and as many held back; longer ones go on as any
 #: stream does, and cannot be recovered any more.
 MOST_CHARACTERS: Final = 4 * 1024 * 1024
-
-
-class Mode(StrEnum):
-    """How another attempt goes on."""
-
-    PREFILL = "prefill"
-    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +67,6 @@ class Spent:
 
     usage: Usage
     fault: Fault
-
-
-@dataclass(slots=True)
-class Resumption:
-    """Another attempt at an answer: `outgoing` is what to send. It stands for a `Conversion`."""
-
-    model: SnapshotModel
-    mode: Mode
-    outgoing: Outgoing
-    dropped: Sequence[str]
-    reader: StreamReader
-    splice: Splice
-    usage: Usage | None = None
-
-    def is_refused(self, fault: Fault) -> bool:
-        """Whether a refusal may be for the beginning alone, so that the model can still restart."""
-        return self.mode is Mode.PREFILL and fault.kind in _REFUSALS
-
-    def answer(self, data: bytes) -> bytes:  # noqa: ARG002
-        """There is none: it is the stream under way that goes on."""
-        raise RuntimeError("an answer that is recovered streams")
-
-    def relay(self) -> StreamRelay:
-        """There is none: see `RecoverableStream.resume`."""
-        raise RuntimeError("an answer that is recovered has a relay")
 
 
 def recoverable(
@@ -133,19 +88,8 @@ def recoverable(
     if request.n not in (None, 1) or request.logprobs:
         return None
     upstream = upstream_of(route, model, body, stream=True)
-    asked = _Asked(route, door, request, data, now)
+    asked = Asked(route, door, request, data, now)
     return RecoverableStream(asked, upstream.reader(), door.writer(request, model.name))
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the caller asked for, in both forms."""
-
-    route: Route
-    door: ChatDoor
-    request: ChatRequest
-    data: bytes
-    now: int
 
 
 class RecoverableStream:
@@ -155,7 +99,7 @@ class RecoverableStream:
     answered `resume`; from then on `feed` takes that answer. Else `fail`.
     """
 
-    def __init__(self, asked: _Asked, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(self, asked: Asked, reader: StreamReader, writer: StreamWriter) -> None:
         self._asked = asked
         self._reader = reader
         self._writer = writer
@@ -219,41 +163,18 @@ class RecoverableStream:
         Raises:
             CallFailed: the model's provider has nothing like what is asked for.
         """
-        asked = self._asked
-        text = self._heard.text
-        upstream = upstream_of(asked.route, model, orjson.loads(asked.data), stream=True)
-        reader = upstream.reader() if model.supports_streaming else WholeReader(upstream)
-        begun = continuation(asked.request, text, upstream, model) if prefill else None
-        if begun is None:
-            body = orjson.loads(asked.data)
-            anew = convert(asked.route, model, body, stream=True, now=asked.now)
-            return Resumption(
-                model, Mode.RESTART, anew.outgoing, anew.dropped, reader, Restart(text)
-            )
-        lenient = model.target.settings.get("dropUnsupported") is True
-        notes = Notes(asked.door.spelling, lenient=lenient)
-        begun.stream = model.supports_streaming
-        try:
-            outgoing = upstream.request(begun, model.target, notes)
-        except CallFailed as failed:
-            raise notes.spelled(failed) from None
-        if model.vendor is not None:
-            model.vendor.adapt(outgoing.body)
-        dropped = [*begun.dropped, *notes.dropped]
-        stripped = text.rstrip()
-        splice = Continuation(text[len(stripped) :], stripped if may_echo(model) else "")
-        return Resumption(model, Mode.PREFILL, outgoing, dropped, reader, splice)
+        return resumption(self._asked, self._heard.text, model, prefill=prefill)
 
-    def resume(self, resumption: Resumption) -> None:
+    def resume(self, attempt: Resumption) -> None:
         """From now on `feed` takes the answer to this. Its mark goes ahead of what is new of it."""
         self._attempts += 1
-        self._reader, self._splice = resumption.reader, resumption.splice
+        self._reader, self._splice = attempt.reader, attempt.splice
         self.failure = None
         lost = self.spent[-1]
         self._note = {
             "type": "recovered",
-            "mode": resumption.mode.value,
-            "model": resumption.model.name,
+            "mode": attempt.mode.value,
+            "model": attempt.model.name,
             "attempt": self._attempts,
             "reason": lost.fault.kind.value,
             "text_offset": self._heard.length,
@@ -364,33 +285,6 @@ class RecoverableStream:
             self._heard.take(end)
             out.append(self._writer.write(end))
         out.append(self._writer.mark(note))
-
-
-class WholeReader:
-    """Reads the answer of a model that cannot stream, as the stream that it would have been."""
-
-    def __init__(self, upstream: ChatUpstream) -> None:
-        self.failure: CallFailed | None = None
-        self.complete = False
-        self._upstream = upstream
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> list[ChatEvent]:
-        """Nothing yet."""
-        self._data += data
-        return []
-
-    def end(self) -> list[ChatEvent]:
-        """All of it."""
-        if self.complete or self.failure is not None:
-            return []
-        try:
-            events = list(events_of(self._upstream.answer(parsed(bytes(self._data)))))
-        except CallFailed as failed:
-            self.failure = failed
-            return []
-        self.complete = True
-        return events
 
 
 def _characters(event: ChatEvent) -> int:
