@@ -15,6 +15,7 @@ from model_service.access.api import router as tokens_router
 from model_service.access.assembly import AccessTokens
 from model_service.access.domain import TokenHasher
 from model_service.access.hashing import open_token_hasher
+from model_service.accounting import AccountUsage, stripe_access, stripe_faults
 from model_service.audit.api import router as audit_router
 from model_service.audit.keys import open_audit_keys
 from model_service.audit.ledger import Ledger
@@ -22,6 +23,8 @@ from model_service.audit.signing import AuditKeys
 from model_service.audit.store import SqlAuditStore
 from model_service.audit.trail import Trail, instance_name
 from model_service.background import Background
+from model_service.billing.api import router as billing_router
+from model_service.billing.assembly import Billing
 from model_service.calling import Calling
 from model_service.calling import Foundation as CallFoundation
 from model_service.catalog.api import router as models_router
@@ -110,6 +113,7 @@ class Service:
     keys: KeyService
     rotation: KeyRotation
     webhooks: Webhooks
+    billing: Billing
     providers: Providers
     transport: Transport
     circuits: Circuits
@@ -146,6 +150,7 @@ def load_settings() -> Settings:
     """
     settings, faults = configuration.examine()
     faults += address_faults(settings)
+    faults += stripe_faults(settings)
     if faults:
         raise StartupFault(*faults)
     return configuration.load()
@@ -160,6 +165,7 @@ def configure_logging(settings: Settings) -> Redactor:
         settings.internal_secret,
         settings.internal_secret_previous,
         settings.admin_token,
+        settings.stripe_api_key,
     ):
         if secret is not None:
             redactor.remember(secret.reveal())
@@ -305,6 +311,16 @@ def assemble(
         prepare=watch.prepare,
     )
 
+    billing = Billing.build(
+        database,
+        AccountUsage(database),
+        transport,
+        stripe_access(settings, policy_of(settings)),
+        trail,
+        announcer,
+        clock,
+    )
+
     access = AccessTokens.build(
         database, opened.token_hasher, notices, trail, announcer, clock, refusals
     )
@@ -370,6 +386,7 @@ def assemble(
         rotation_router(rotation.service, sharing.doorkeeper),
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
+        billing_router(billing.accounts, billing.statements, billing.meters),
         tokens_router(access.service),
         health_router(health.service),
     )
@@ -387,6 +404,7 @@ def assemble(
         keys,
         rotation,
         webhooks,
+        billing,
         providers,
         transport,
         circuits,
@@ -407,6 +425,9 @@ def assemble(
                 rotation.retirer,
                 rotation.scheduler,
                 webhooks.deliverer,
+                billing.closer,
+                billing.collector,
+                billing.exporter,
             )
         ),
     )

@@ -179,6 +179,23 @@ class Settings(BaseSettings):
     azure_login_base_url: Annotated[
         str, Field(description="where tokens for Azure's management API are had")
     ] = "https://login.microsoftonline.com"
+    stripe_api_key: Annotated[
+        SecretText | None,
+        Field(description="secret key of Stripe, to tell it what accounts use; unset: it is not"),
+    ] = None
+    stripe_api_key_file: Annotated[
+        Path | None, Field(description="file that holds `STRIPE_API_KEY`, instead of it")
+    ] = None
+    stripe_base_url: Annotated[str, Field(description="Stripe's API, without its version")] = (
+        "https://api.stripe.com"
+    )
+    stripe_meter_event: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+            description="event name of the meter at Stripe; its values are millionths of a dollar",
+        ),
+    ] = "model_service_usage"
     upstream_allowed_hosts: Annotated[
         str,
         Field(
@@ -260,7 +277,7 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _with_secret_files(settings: Settings, faults: list[str]) -> Settings:
-    for name in ("encryption_secret", "encryption_secret_previous"):
+    for name in ("encryption_secret", "encryption_secret_previous", "stripe_api_key"):
         file, shown = getattr(settings, f"{name}_file"), name.upper()
         if file is None:
             continue
@@ -333,6 +350,7 @@ def _check_strength(settings: Settings, faults: list[str]) -> None:
         "INTERNAL_SECRET": settings.internal_secret,
         "INTERNAL_SECRET_PREVIOUS": settings.internal_secret_previous,
         "ADMIN_TOKEN": settings.admin_token,
+        "STRIPE_API_KEY": settings.stripe_api_key,
     }
     values = {name: secret.reveal() for name, secret in given.items() if secret is not None}
     for name, value in values.items():
