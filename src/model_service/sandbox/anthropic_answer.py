@@ -72,9 +72,11 @@ def ask(request: MessageRequest, model: AnthropicModel) -> script.Ask:
     schema = request.section("output_config").get("format")
     stops = request.body.get("stop_sequences")
     kinds = [str(block.get("type")) for block in _all_blocks(request)]
+    begun = _begun(request)
     return script.Ask(
         text=text,
-        turns=sum(turn.role != "system" for turn in request.turns),
+        turns=sum(turn.role != "system" for turn in request.turns) - bool(begun),
+        begun=begun,
         images=kinds.count("image"),
         files=kinds.count("document"),
         tools=[
@@ -307,6 +309,14 @@ def _last_text(request: MessageRequest) -> str:
         if turn.role == "user" and texts:
             return "\n".join(texts)
     return ""
+
+
+def _begun(request: MessageRequest) -> str:
+    """The beginning of the answer, if that is the last turn."""
+    last = request.turns[-1] if request.turns else None
+    if last is None or last.role != "assistant":
+        return ""
+    return "".join(str(block.get("text", "")) for block in last.blocks)
 
 
 def _results(request: MessageRequest) -> list[Block]:

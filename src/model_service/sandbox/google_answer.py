@@ -64,9 +64,12 @@ def ask(request: Mapping[str, object], model: GoogleModel) -> script.Ask:
     media = list(_media(contents))
     mime_type = config.get("responseMimeType")
     stops = config.get("stopSequences")
+    last = contents[-1] if contents else {}
+    begun = "".join(_texts(last)) if last.get("role") == "model" else ""
     return script.Ask(
         text=text,
-        turns=len(contents),
+        turns=len(contents) - bool(begun),
+        begun=begun,
         images=sum(kind.startswith("image/") for kind in media),
         files=sum(not kind.startswith("image/") for kind in media),
         tools=tools,

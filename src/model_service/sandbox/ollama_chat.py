@@ -46,9 +46,14 @@ def ask(fields: Mapping[str, object], model: OllamaModel) -> script.Ask:
     )
     think = fields.get("think")
     thinks = bool(think) if think is not None else "think" in text.lower()
+    begun = ""
+    if messages and messages[-1].get("role") == "assistant":
+        begun = str(messages[-1].get("content", ""))
+    turns = sum(message.get("role") in {"user", "assistant", "tool"} for message in messages)
     return script.Ask(
         text=text,
-        turns=sum(message.get("role") in {"user", "assistant", "tool"} for message in messages),
+        turns=turns - bool(begun),
+        begun=begun,
         images=sum(len(items(message, "images")) for message in messages),
         tools=[_offer(mapping(tool)) for tool in items(fields, "tools")],
         may_call=True,

@@ -69,6 +69,7 @@ class Ask:
     `text` is the last user text; `results` are those of the tools called last, in order, of
     which `result_errors` were marked as errors; `prompt_text` is all text, to be counted.
     `may_call` is the automatic choice, `must_call` the forced one, `only_tool` a named one.
+    `begun` is the beginning of the answer, where the request has it: no turn of its own.
     """
 
     text: str = ""
@@ -89,6 +90,7 @@ class Ask:
     stop: Sequence[str] = ()
     system: str = ""
     prompt_text: str = ""
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def reply(ask: Ask) -> Reply:
             text, finish = ALOUD if "aloud" in lower else None, "tool_calls"
         else:
             text = _said(ask)
+            if ask.begun and text.startswith(ask.begun):
+                text = text.removeprefix(ask.begun)
         text, stop_sequence = _stopped(text, ask.stop)
         if stop_sequence is not None:
             calls, finish = [], "stop_sequence"

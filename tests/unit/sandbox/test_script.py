@@ -179,3 +179,11 @@ def test_an_embedding_has_length_one_and_depends_on_the_text(text: str, size: in
 
 def test_different_texts_have_different_embeddings() -> None:
     assert vector("a", 8) != vector("b", 8)
+
+
+def test_an_answer_whose_beginning_is_given_goes_on_from_there() -> None:
+    assert reply(Ask(text="count to 5", begun="1 2 3")).text == " 4 5"
+
+
+def test_a_beginning_of_another_answer_changes_nothing() -> None:
+    assert reply(Ask(text="count to 3", begun="One")).text == "1 2 3"
