@@ -83,9 +83,7 @@ class SaidUsage:
         key = (user, model, day)
         self.sums[key] = self.sums.get(key, NOTHING).plus(used)
 
-    async def by_day(
-        self, users: Collection[str], since: date, until: date
-    ) -> Sequence[UsageSum]:
+    async def by_day(self, users: Collection[str], since: date, until: date) -> Sequence[UsageSum]:
         return [
             UsageSum(user, model, day, used)
             for (user, model, day), used in self.sums.items()

@@ -22,10 +22,10 @@ from model_service.billing.wire import (
     MemberView,
     MetersQuery,
     MeterView,
-    MonthIn,
     StatementsQuery,
     StatementSummary,
     StatementView,
+    month_of,
 )
 from model_service.http.auth import Access, GuardedRoute, declare
 from model_service.http.paging import CursorPage, CursorQuery, page_of
@@ -39,7 +39,7 @@ _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "x-content-type-options": "nosniff",
 }
-_MONTH = Path(description="A calendar month such as 2026-01")
+_MONTH = Path(description="A calendar month such as 2026-01", max_length=10)
 
 
 def router(
@@ -160,9 +160,9 @@ def _add_statement_routes(routes: APIRouter, statements: StatementService) -> No
         openapi_extra=administrator,
     )
     async def get_month(
-        account_id: UUID, month: Annotated[MonthIn, _MONTH], _: Annotated[NoQuery, Query()]
+        account_id: UUID, month: Annotated[str, _MONTH], _: Annotated[NoQuery, Query()]
     ) -> StatementView:
-        statement = await statements.of_month(account_id, month)
+        statement = await statements.of_month(account_id, month_of(month))
         credited = await statements.credited([statement.id])
         return StatementView.of(statement, credited.get(statement.id, ZERO))
 

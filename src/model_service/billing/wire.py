@@ -41,6 +41,7 @@ from model_service.http.wire import (
     Text255,
     UserId,
 )
+from model_service.kernel.errors import FieldFault, InvalidInput
 
 #: Percentages have four decimal places at most.
 _PERCENT_STEP = Decimal("0.0001")
@@ -67,6 +68,14 @@ def _month(value: object) -> Month:
     if not isinstance(value, str):
         raise ValueError("must be a month such as 2026-01")
     return Month.parse(value)
+
+
+def month_of(text: str) -> Month:
+    """The month in a path. Raises InvalidInput."""
+    try:
+        return Month.parse(text)
+    except ValueError as error:
+        raise InvalidInput(errors=[FieldFault("month", str(error))]) from None
 
 
 def _day(value: object) -> date:
