@@ -192,3 +192,10 @@ def test_any_bytes_are_a_failure_and_the_same_one_however_they_are_cut(
     assert failure is not None
     assert other is not None
     assert failure.fault == other.fault
+
+
+def test_a_plain_error_in_place_of_a_stream_keeps_its_words_also_with_a_blank_line_behind() -> None:
+    reader = UPSTREAM.reader()
+    assert not reader.feed(b'{"error":{"code":503,"message":"Busy"}}\n\n')
+    assert reader.failure is not None
+    assert reader.failure.fault.message == "Busy"

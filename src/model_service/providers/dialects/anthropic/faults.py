@@ -5,7 +5,9 @@ Source: https://platform.claude.com/docs/en/api/errors
 
 from typing import Final
 
-from model_service.providers.faults import STATUSES, Fault, FaultKind
+import orjson
+
+from model_service.providers.faults import STATUSES, CallFailed, Fault, FaultKind
 from model_service.providers.translation import Document
 
 _K = FaultKind
@@ -121,6 +123,17 @@ def error_document(fault: Fault) -> Document:
 def holds_error(document: Document) -> bool:
     """Whether a body, or an event of a stream, that came with a 200 is an error."""
     return document.get("type") == "error" or isinstance(document.get("error"), dict)
+
+
+def bare_error(block: bytes) -> CallFailed | None:
+    """The error that stands, as a plain body, where events should be."""
+    if not block.lstrip().startswith(b"{"):
+        return None
+    try:
+        document = orjson.loads(block)
+    except ValueError:
+        return None
+    return CallFailed(AnthropicFaults().fault(200, document)) if holds_error(document) else None
 
 
 def _status(fault: Fault) -> int:

@@ -5,7 +5,11 @@ from typing import Final
 import orjson
 
 from model_service.providers.chat import FinishReason, Usage
-from model_service.providers.dialects.anthropic.faults import AnthropicFaults, holds_error
+from model_service.providers.dialects.anthropic.faults import (
+    AnthropicFaults,
+    bare_error,
+    holds_error,
+)
 from model_service.providers.dialects.anthropic.models import traits
 from model_service.providers.dialects.anthropic.thoughts import send_own_thoughts
 from model_service.providers.dialects.anthropic.usage import read_usage
@@ -110,6 +114,9 @@ class AnthropicRelay:
         if self.finish is not None:
             self.complete = True
             return MESSAGE_STOP
+        self.failure = bare_error(self._parser.whole(b"\n\n"))
+        if self.failure is not None:
+            return b""
         if self._malformed:
             self.failure = malformed("The provider's stream ended in an event it never sends")
         else:
@@ -127,7 +134,10 @@ class AnthropicRelay:
         """The block as it goes on; empty for one that does not."""
         event = parse_block(block)
         if event is None:
-            return block  # a comment
+            if block.lstrip(b"\n").startswith(b":"):
+                return block  # a comment
+            self.failure = bare_error(block)
+            return b""
         try:
             document = orjson.loads(event[1])
         except ValueError:

@@ -28,12 +28,16 @@ from model_service.providers.chat import (
     Usage,
     UsageReported,
 )
-from model_service.providers.dialects.anthropic.faults import AnthropicFaults, holds_error
+from model_service.providers.dialects.anthropic.faults import (
+    AnthropicFaults,
+    bare_error,
+    holds_error,
+)
 from model_service.providers.dialects.anthropic.usage import read_usage
 from model_service.providers.dialects.anthropic.wire import NAME, STOP_REASONS, read_tier
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.signatures import mark
-from model_service.providers.sse import EventParser
+from model_service.providers.sse import EventParser, parse_block
 
 _FAULTS: Final = AnthropicFaults()
 
@@ -69,12 +73,16 @@ class AnthropicReader:
         if self._is_over():
             return events
         try:
-            pieces = self._parser.feed(data)
+            whole = self._parser.whole(data)
         except CallFailed as failed:
             self.failure = failed
             return events
-        for _, piece in pieces:
-            self._take(piece, events)
+        for block in whole.split(b"\n\n") if whole else ():
+            event = parse_block(block)
+            if event is not None:
+                self._take(event[1], events)
+            else:
+                self.failure = bare_error(block)
             if self._is_over():
                 break
         return events
@@ -82,8 +90,11 @@ class AnthropicReader:
     def end(self) -> list[ChatEvent]:
         """Nothing is left at the end; a `failure` when the stream was cut."""
         if self.failure is None and not self.complete:
+            bare = bare_error(self._parser.whole(b"\n\n"))
             if self.finished:
                 self.complete = True
+            elif bare is not None:
+                self.failure = bare
             elif self._malformed:
                 self.failure = malformed("The provider's stream ended in an event it never sends")
             else:

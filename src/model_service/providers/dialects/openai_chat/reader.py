@@ -262,8 +262,13 @@ class ChatReader:
         if self.complete or self.failure is not None:
             return out
         try:
-            for name, payload in self._parser.feed(data):
-                self._take(name, payload, out)
+            whole = self._parser.whole(data)
+            for block in whole.split(b"\n\n") if whole else ():
+                event = parse_block(block)
+                if event is not None:
+                    self._take(*event, out)
+                elif block and not self._seen:
+                    self._take_whole(block, out)
                 if self.complete:
                     break
         except CallFailed as failure:
