@@ -99,7 +99,7 @@ def test_a_custom_model_is_not_served_at_anything_else(url: object) -> None:
 
 def test_other_providers_settings_are_their_own_affair() -> None:
     new(provider=Provider.OPENAI, provider_settings={"baseUrl": 7}).check()
-    new(provider=Provider.CUSTOM, provider_settings={"policy": "strict"}).check()
+    new(provider=Provider.CUSTOM, provider_settings={"tier": "strict"}).check()
     new(provider=Provider.CUSTOM).check()
 
 
@@ -143,3 +143,13 @@ def test_only_custom_models_have_a_vendor() -> None:
     model.check(PRESETS)
     assert model.preset is None
     assert model.served_at(PRESETS) is None
+
+
+def test_a_policy_that_is_no_good_is_refused_by_field() -> None:
+    new(provider_settings={"policy": {"retries": 0, "recovery": "continue"}}).check()
+    with pytest.raises(InvalidInput) as refused:
+        new(provider_settings={"policy": {"retries": 9, "patience": 1}}).check()
+    assert [fault.field for fault in refused.value.errors] == [
+        "providerSettings.policy.retries",
+        "providerSettings.policy.patience",
+    ]
