@@ -221,10 +221,10 @@ class Journal:
         old, new = self.current, self._spares.popleft()
         old.end = self._at
         self.kept.append(old)
+        self._unsynced.append(old)  # before another one is current: a sync misses none
         # What was written into the segment's last bytes was taken from no one's room.
         self._room += self._at - (self._size - MOST_RECORD)
         self.current, self._view, self._pending, self._at = new, new.view, new.pending, START
-        self._unsynced.append(old)
         self.weigh()
 
     def _absorb(self) -> None:
@@ -277,11 +277,12 @@ class Journal:
             current = self.current
             place = (current.number, self._at)
             try:
+                # In this order: one that is full by now is among those below, and closed there.
+                if place != self._synced:
+                    current.sync()
                 while self._unsynced:
                     self._unsynced[0].sync()
                     self._unsynced.popleft().close()
-                if place != self._synced:
-                    current.sync()
             except OSError as error:
                 if self._sync_fault is None:
                     log.error("the usage journal cannot be synced", reason=error.strerror)

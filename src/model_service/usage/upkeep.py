@@ -3,7 +3,11 @@
 import threading
 from typing import Final
 
+import structlog
+
 from model_service.usage.journal import Journal
+
+log = structlog.get_logger(__name__)
 
 #: Seconds between two syncs while there is something to sync: what the death of the machine,
 #: not that of the process, may cost.
@@ -39,9 +43,12 @@ class Upkeep:
     def _run(self) -> None:
         waiting = 0
         while not self._ending.wait(self._interval):
-            self._journal.sync()
-            if waiting:
-                waiting -= 1
-            elif self._journal.wants_room and not self._journal.allocate():
-                waiting = _ROUNDS_UNTIL_AGAIN
+            try:
+                self._journal.sync()
+                if waiting:
+                    waiting -= 1
+                elif self._journal.wants_room and not self._journal.allocate():
+                    waiting = _ROUNDS_UNTIL_AGAIN
+            except Exception as error:  # noqa: BLE001 - the last resort: logged, tried again
+                log.error("the journal's upkeep failed", error_type=type(error).__name__)
         self._journal.sync()
