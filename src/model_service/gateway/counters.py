@@ -3,14 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from model_service.kernel.counting import Answer, Ask, Metric, Window
+from model_service.kernel.counting import LEASE_SECONDS, Answer, Ask, Metric, Window
 
 #: Part of a window that two clocks may differ by at its end: 500 parts in a million is the most
 #: that NTP slews a clock by (RFC 5905, appendix A.5.5.6).
 DRIFT: Final = 0.0005
-#: Seconds for which a lease is good without word from the database. As long as the gateway
-#: believes anything else that it heard; only well after that is a lease taken for a dead worker's.
-LEASE_SECONDS: Final = 300.0
 #: Times the first demand that is asked for beyond it while little is known.
 FIRST_APPETITE: Final = 8
 

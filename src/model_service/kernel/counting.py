@@ -17,6 +17,13 @@ from uuid import UUID
 #: Parts of a US dollar that costs are counted in.
 NANO: Final = 1_000_000_000
 
+#: Seconds for which a lease is good without word from the database. As long as the gateway
+#: believes anything else that it heard; only well after that is a lease taken for a dead worker's.
+LEASE_SECONDS: Final = 300.0
+#: Topics of change notices: that quotas changed, and which counter's leases are needed elsewhere.
+QUOTAS_TOPIC: Final = "quotas"
+RECALL_TOPIC: Final = "recalls"
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -57,9 +57,8 @@ limit_leases = Table(
     Column("held", BigInteger, nullable=False),
     # By then it is renewed, or its holder is taken for dead.
     Column("expires_at", moment(), nullable=False),
-    # Since when its holder is, and what was known to be spent by anybody then.
+    # Since when it is.
     Column("doubted_at", moment()),
-    Column("settled_then", BigInteger),
 )
 Index("ix_limit_leases_window_end", limit_leases.c.window_end)
 Index(

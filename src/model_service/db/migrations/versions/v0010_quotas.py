@@ -91,7 +91,7 @@ BEGIN
                     moment + valid_
                 ) ON CONFLICT ON CONSTRAINT pk_limit_leases DO UPDATE SET
                     number = number_, spent = mine_spent, held = mine_held,
-                    expires_at = moment + valid_, doubted_at = NULL, settled_then = NULL;
+                    expires_at = moment + valid_, doubted_at = NULL;
             END IF;
         END IF;
         taken_after := total;
@@ -153,7 +153,6 @@ def upgrade() -> None:
         Column("held", BigInteger, nullable=False),
         Column("expires_at", _moment(), nullable=False),
         Column("doubted_at", _moment()),
-        Column("settled_then", BigInteger),
     )
     op.create_index("ix_limit_leases_window_end", "limit_leases", ["window_end"])
     op.create_index(
