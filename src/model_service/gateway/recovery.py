@@ -113,8 +113,9 @@ class RecoverableStream:
         self._said = 0
         self._withheld = 0
         self._too_long = False
+        self._is_under_way = False
         self.began = False
-        """Whether the caller has been sent anything."""
+        """Whether anything of an answer has come; what is held back counts as well."""
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         """Of the attempt under way, as its provider told it."""
@@ -214,11 +215,14 @@ class RecoverableStream:
         elif event.candidate or self.finish is not None:
             return
         elif isinstance(event, Finished):
+            self.began = True
             self._finish(event, out)
         elif self._held is None and type(event) is not ToolCallStarted:
+            self.began = True
             self._said += _characters(event)
             self._pass(event, out)
         else:
+            self.began = True
             self._hold(event, out)
 
     def _hold(self, event: ChatEvent, out: list[bytes]) -> None:
@@ -266,8 +270,8 @@ class RecoverableStream:
 
     def _write(self, event: ChatEvent, out: list[bytes]) -> None:
         self._announce(out)
-        if not self.began:
-            self.began = True
+        if not self._is_under_way:
+            self._is_under_way = True
             out.append(self._writer.write(self._started or Started("", self._asked.now)))
         if not self._too_long:
             self._heard.take(event)
@@ -278,7 +282,7 @@ class RecoverableStream:
     def _announce(self, out: list[bytes]) -> None:
         """The mark, once there is something behind it; a thought that was cut ends before it."""
         note, self._note = self._note, None
-        if note is None or not self.began:
+        if note is None or not self._is_under_way:
             return
         if self._heard.is_thinking:
             end = ReasoningEnded()

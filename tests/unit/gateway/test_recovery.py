@@ -119,6 +119,13 @@ def test_a_call_is_held_back_until_the_answer_has_ended(door: str) -> None:
     assert b"and then" not in out
 
 
+def test_an_answer_of_which_all_is_held_back_has_begun() -> None:
+    stream = begin("openai_chat", "openai")
+    assert not stream.began
+    assert cut(stream, "openai", ToolCallStarted(0, "call_1", "weather"), TextDelta("x")) == b""
+    assert stream.began
+
+
 def test_half_a_call_is_forgotten_with_the_attempt_that_made_it() -> None:
     stream = begin("openai_chat", "openai")
     half = ToolCallStarted(0, "call_1", "weather"), ToolCallDelta(0, '{"ci')
