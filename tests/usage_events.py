@@ -57,16 +57,31 @@ def sink_on(database: Database, keys: CountedKeys | None = None) -> SqlUsageSink
 
 
 async def without_usage(database: Database) -> None:
-    """Empty the tables of usage, and drop every month of them."""
+    """Empty the tables of usage; months that were made stay."""
     async with database.transaction() as connection:
-        found = await connection.execute(
-            text("SELECT inhrelid::regclass::text FROM pg_inherits"
-                 " WHERE inhparent = 'usage_events'::regclass")
-        )  # fmt: skip
-        for name in found.scalars().all():
-            await connection.execute(text(f"DROP TABLE {name}"))
-        await connection.execute(text(f"TRUNCATE {', '.join(TABLES)}"))
+        for table in TABLES:
+            await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
         await connection.execute(text("UPDATE usage_horizon SET kept_since = '1970-01-01Z'"))
+
+
+async def months_made(database: Database) -> list[str]:
+    """The tables that hold a month of events."""
+    async with database.single() as connection:
+        found = await connection.execute(
+            text(
+                "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+                " WHERE inhparent = 'usage_events'::regclass ORDER BY name"
+            )
+        )
+        return list(found.scalars())
+
+
+async def without_months(database: Database) -> None:
+    """Empty the tables of usage, and drop every month."""
+    await without_usage(database)
+    for name in await months_made(database):
+        async with database.single() as connection:
+            await connection.execute(text(f"DROP TABLE {name}"))
 
 
 def of_event(one: UsageEvent) -> Sums:
