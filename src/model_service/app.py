@@ -73,6 +73,8 @@ from model_service.providers.administration.registry import (
 from model_service.providers.registry import Providers
 from model_service.providers.transport import Transport
 from model_service.providers.vendors import VENDORS, Vendor, base_urls, books
+from model_service.quotas.api import router as quotas_router
+from model_service.quotas.assembly import Quotas
 from model_service.settings import Settings
 from model_service.upstreams import (
     address_faults,
@@ -113,6 +115,7 @@ class Service:
     keys: KeyService
     rotation: KeyRotation
     webhooks: Webhooks
+    quotas: Quotas
     billing: Billing
     providers: Providers
     transport: Transport
@@ -321,6 +324,8 @@ def assemble(
         clock,
     )
 
+    quotas = Quotas.build(database, trail, announcer, clock)
+
     access = AccessTokens.build(
         database, opened.token_hasher, notices, trail, announcer, clock, refusals
     )
@@ -386,6 +391,7 @@ def assemble(
         rotation_router(rotation.service, sharing.doorkeeper),
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
+        quotas_router(quotas.service),
         billing_router(billing.accounts, billing.statements, billing.meters),
         tokens_router(access.service),
         health_router(health.service),
@@ -404,6 +410,7 @@ def assemble(
         keys,
         rotation,
         webhooks,
+        quotas,
         billing,
         providers,
         transport,
@@ -425,6 +432,8 @@ def assemble(
                 rotation.retirer,
                 rotation.scheduler,
                 webhooks.deliverer,
+                quotas.thresholds,
+                quotas.upkeep,
                 billing.closer,
                 billing.collector,
                 billing.exporter,
