@@ -1,7 +1,9 @@
 """From whatever goes wrong to the fault that a door writes."""
 
-from collections.abc import Callable, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
 from model_service.kernel import errors as e
 from model_service.kernel.errors import ServiceError
@@ -46,9 +48,12 @@ def fault_of(error: ServiceError) -> Fault:
 
 def without_secrets(fault: Fault, redact: Callable[[str], str], key: str | None) -> Fault:
     """A provider's fault without credentials; `key` is the one that the call was made with."""
+    spellings = _spellings(key) if key else ()
 
     def clean(text: str) -> str:
-        return redact(_without_key(text, key) if key else text)
+        for spelling in spellings:
+            text = _without_key(text, spelling)
+        return redact(text)
 
     return Fault(
         fault.kind,
@@ -58,6 +63,14 @@ def without_secrets(fault: Fault, redact: Callable[[str], str], key: str | None)
         fault.status,
         fault.retry_after,
     )
+
+
+def _spellings(key: str) -> Sequence[str]:
+    """The key as a provider may say it back: as it is, as in a URL, in base64, alone or not."""
+    encoded = [b64encode(text.encode()).decode() for text in (key, f"{key}:", f"Bearer {key}")]
+    without_ends = [text.rstrip("=") for text in encoded]
+    in_urls = [text.replace("+", "-").replace("/", "_") for text in without_ends]
+    return list(dict.fromkeys([key, quote(key, safe=""), quote(key), *without_ends, *in_urls]))
 
 
 def _without_key(text: str, key: str) -> str:

@@ -78,7 +78,7 @@ class Notes:
         spelled = self._spelling.get(name, name)
         if not self._lenient:
             raise unsupported(spelled, reason)
-        self.dropped.append(spelled)
+        self.drop(name)
 
     def drop(self, name: str) -> None:
         """The upstream has nothing like the field, but the answer is the same without it."""

@@ -20,3 +20,11 @@ def test_a_name_that_the_door_shares_stays() -> None:
 def test_a_fault_of_no_field_stays() -> None:
     failed = CallFailed(Fault(FaultKind.UPSTREAM, "messages: the provider failed"))
     assert Notes(SPELLING).spelled(failed) is failed
+
+
+def test_what_is_dropped_many_times_is_listed_once() -> None:
+    notes = Notes(SPELLING, lenient=True)
+    for _ in range(1000):
+        notes.refuse("messages", "files are no good")
+        notes.drop("tools")
+    assert notes.dropped == ["contents", "tools"]
