@@ -168,7 +168,7 @@ class Exporter:
         if settlement.state is MeterState.PARKED:
             log.error("a meter is parked", meter_id=str(claim.meter.id), reason=settlement.reason)
         log.info(
-            "meter sent" if ours else "meter sent; the outcome was not stored",
+            "meter attempted" if ours else "meter attempted; the outcome was not stored",
             meter_id=str(claim.meter.id),
             attempt=claim.meter.attempts,
             state=settlement.state.value,
