@@ -30,8 +30,8 @@ from model_service.usage.rollup import Code
 
 _e = usage_events.c
 _HOUR: Final = timedelta(hours=1)
-#: Events read at a time by a stream.
-BATCH: Final = 1000
+#: Events read at a time by a stream: few, since between them this process serves calls.
+BATCH: Final = 250
 #: Most events shown of one request.
 MOST_OF_REQUEST: Final = 100
 # By how much more is looked at each time that hours have fewer matches than they have events.
