@@ -84,6 +84,9 @@ from model_service.upstreams import (
     policy_of,
     probe,
 )
+from model_service.usage.api import router as usage_router
+from model_service.usage.api import why_router
+from model_service.usage.assembly import Usage
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
@@ -117,6 +120,7 @@ class Service:
     webhooks: Webhooks
     quotas: Quotas
     billing: Billing
+    usage: Usage
     providers: Providers
     transport: Transport
     circuits: Circuits
@@ -326,6 +330,8 @@ def assemble(
 
     quotas = Quotas.build(database, trail, announcer, clock)
 
+    usage = Usage.build(database, key_store, clock, months_kept=settings.usage_months_kept)
+
     access = AccessTokens.build(
         database, opened.token_hasher, notices, trail, announcer, clock, refusals
     )
@@ -394,6 +400,9 @@ def assemble(
         quotas_router(quotas.service),
         billing_router(billing.accounts, billing.statements, billing.meters),
         tokens_router(access.service),
+        usage_router(usage.reader),
+        # Last of those under its path: it takes any name for a request's id.
+        why_router(usage.reader),
         health_router(health.service),
     )
     return Service(
@@ -412,6 +421,7 @@ def assemble(
         webhooks,
         quotas,
         billing,
+        usage,
         providers,
         transport,
         circuits,
@@ -427,6 +437,7 @@ def assemble(
                 watch,
                 rewrapper,
                 access.last_use,
+                usage.upkeep,
                 refusals,
                 ledger.checkpointer,
                 rotation.retirer,

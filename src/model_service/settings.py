@@ -158,6 +158,15 @@ class Settings(BaseSettings):
         Field(description="JSON lines in production, readable lines in development"),
     ] = "info"
     workers: Annotated[int, Field(ge=1, le=64, description="server processes")] = 1
+    usage_months_kept: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1200,
+            description="months, the current one too, that single calls are kept in the list of"
+            " usage; their sums stay",
+        ),
+    ] = 13
     openai_base_url: Annotated[str, Field(description="OpenAI's API, with its version")] = (
         "https://api.openai.com/v1"
     )
