@@ -87,6 +87,7 @@ from model_service.upstreams import (
 from model_service.usage.api import router as usage_router
 from model_service.usage.api import why_router
 from model_service.usage.assembly import Usage
+from model_service.usage.money_api import router as what_if_router
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
@@ -401,6 +402,7 @@ def assemble(
         billing_router(billing.accounts, billing.statements, billing.meters),
         tokens_router(access.service),
         usage_router(usage.reader),
+        what_if_router(usage.reader, pricing.service),
         # Last of those under its path: it takes any name for a request's id.
         why_router(usage.reader),
         health_router(health.service),

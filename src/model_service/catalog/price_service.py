@@ -16,6 +16,7 @@ from model_service.kernel.audit import AuditEvent, AuditTrail
 from model_service.kernel.errors import FieldFault, InvalidInput, NotFound
 from model_service.kernel.types import Clock, Provider, uuid7
 from model_service.kernel.unit import Transactions
+from model_service.providers.price_schedule import Schedule
 from model_service.providers.pricing import Price
 
 log = structlog.get_logger(__name__)
@@ -170,15 +171,36 @@ class PriceService:
             return found
         if provider is None:
             raise NotFound(f"No model '{model}' is registered")
-        listed = Model(
-            id=uuid7(),
-            name=model,
-            provider=provider,
-            model_id=model,
-            created_at=at,
-            updated_at=at,
-        )
+        listed = self._listed(provider, model)
         return [AppliedPrice(provider, model, None, self._price(listed, at))]
+
+    async def schedule_of(self, name: str) -> Schedule:
+        """The prices of a registered model, or of a provider's model as `OPENAI/gpt-4o`.
+
+        Raises:
+            NotFound: there is no such model, and no such provider.
+            DatabaseUnavailable: the models cannot be read.
+        """
+        wanted = ModelFilter(names=frozenset({name}))
+        found = await self._models.list_all(wanted, most=1)
+        if found:
+            return self._prices.schedule_of(found[0])
+        provider, _, model_id = name.partition("/")
+        if provider not in set(Provider) or not model_id:
+            raise NotFound(f"No model '{name}' is registered")
+        return self._prices.schedule_of(self._listed(Provider(provider), model_id))
+
+    def _listed(self, provider: Provider, model_id: str) -> Model:
+        """A model that is not registered, as the book knows it."""
+        now = self._clock.now()
+        return Model(
+            id=uuid7(),
+            name=model_id,
+            provider=provider,
+            model_id=model_id,
+            created_at=now,
+            updated_at=now,
+        )
 
     def _price(self, model: Model, at: datetime) -> Price | None:
         return self._prices.schedule_of(model).at(at.timestamp())
