@@ -64,8 +64,9 @@ class UsageSink(Protocol):
     async def keep(self, events: Sequence[UsageEvent]) -> None:
         """Store all of them or none; returns when they are durable.
 
-        An event is stored once, by its id, however often it is told, also within one call and
-        by several processes at once: whoever tells it may die before it knows that it was heard.
+        An event is stored once, by its id, as it was first told, however often it is told, also
+        within one call and by several processes at once: whoever tells it may die before it
+        knows that it was heard.
 
         Raises:
             DatabaseUnavailable: they cannot be stored now; the same will be told again.

@@ -121,4 +121,4 @@ class Drainer:
         if segment.is_damaged:
             await asyncio.to_thread(self._holding.keep_damaged, segment.path)
         else:
-            await asyncio.to_thread(segment.path.unlink)
+            await asyncio.to_thread(segment.path.unlink, missing_ok=True)

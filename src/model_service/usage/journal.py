@@ -7,6 +7,7 @@ thread writes it through to the disk many times a second, against the machine's 
 All methods are for one thread, that of the event loop, but for those that say otherwise.
 """
 
+import errno
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -67,7 +68,11 @@ class Journal:
         most_bytes: int = MOST_BYTES,
         allocator: Allocator = Segment.create,
     ) -> None:
-        """The directory must be empty but for its lock. Raises OSError: no segment can be made."""
+        """The directory must be empty but for its lock. On a full disk it begins full.
+
+        Raises:
+            OSError: no segment can be made, and not because the disk is full.
+        """
         self.directory = directory
         self._segment_bytes = segment_bytes
         self._most_bytes = most_bytes
@@ -89,12 +94,12 @@ class Journal:
         """The segments that are full and not yet deleted, oldest first."""
         self._ticket = 0
         self._notes = 0
-        self.current = self._make()
+        self.current = self._first()
         self._view = self.current.view
         self._pending = self.current.pending
-        self._at = START
+        self._at = self.current.end
         self._size = segment_bytes
-        self._room = self._usable
+        self._room = segment_bytes - MOST_RECORD - self._at
 
     def begin(self, payload: bytes) -> int:
         """Write that a call is about to be made; the answer is the ticket to end it with.
@@ -298,6 +303,17 @@ class Journal:
         self._absorb()
         for segment in (*self._unsynced, *self._spares, self.current):
             segment.close()
+
+    def _first(self) -> Segment:
+        try:
+            return self._make()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What fills the disk may be what dead processes left to be drained by this one.
+            log.error("the usage journal has no room", reason=error.strerror)
+            self._fault = error.strerror
+            return Segment.none(self.directory, self._segment_bytes)
 
     def _make(self) -> Segment:
         segment = self._allocator(self.directory, self._next_number, self._segment_bytes)

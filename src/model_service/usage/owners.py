@@ -14,6 +14,8 @@ from model_service.kernel.types import uuid7_text
 _LOCK: Final = "lock"
 #: Where segments are put that nobody can read whole.
 DAMAGED: Final = "damaged"
+#: Ends the name of a directory that is being deleted.
+_GONE: Final = ".gone"
 
 
 @dataclass(slots=True)
@@ -52,9 +54,12 @@ class Holding:
 
     def remove(self) -> None:
         """Delete it, and let go. Raises OSError."""
+        # At one blow: with some of its segments gone, calls would look cut that are not.
+        gone = self.path.with_name(f"{self.path.name}{_GONE}")
         with _all(self.path.parent):
-            shutil.rmtree(self.path)
+            self.path.rename(gone)
             self.release()
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def take_over(root: Path, skip: frozenset[str] = frozenset()) -> Holding | None:
@@ -67,6 +72,9 @@ def take_over(root: Path, skip: frozenset[str] = frozenset()) -> Holding | None:
     with _all(root):
         for path in sorted(root.iterdir()):
             if not path.is_dir() or path.name == DAMAGED or path.name in skip:
+                continue
+            if path.suffix == _GONE:
+                shutil.rmtree(path, ignore_errors=True)  # whoever began with that died over it
                 continue
             try:
                 return Holding(path, _locked(path / _LOCK))

@@ -105,8 +105,16 @@ class Segment:
             path.unlink()
             raise
 
+    @classmethod
+    def none(cls, directory: Path, size: int) -> "Segment":
+        """What stands for one while none can be made: it is full, and nowhere on the disk."""
+        nothing = mmap.mmap(-1, mmap.PAGESIZE)
+        return cls(0, segment_path(directory, 0), size, -1, nothing, end=size, drained=size)
+
     def sync(self) -> None:
         """Write what it holds through to the disk. Raises OSError. Takes as long as that does."""
+        if self.number == 0:
+            return
         if hasattr(os, "fdatasync"):
             os.fdatasync(self.file)  # on Linux that covers what was written through the mapping
         else:
@@ -115,8 +123,8 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the file. Has no effect the second time."""
+        self.view.close()
         if self.file >= 0:
-            self.view.close()
             os.close(self.file)
             self.file = -1
 

@@ -175,3 +175,11 @@ def test_what_was_taken_for_somebody_who_is_gone_can_be_taken_again(tmp_path: Pa
 
 def test_nothing_is_taken_where_no_journal_ever_was(tmp_path: Path) -> None:
     assert take_over(tmp_path / "none") is None
+
+
+def test_who_dies_while_deleting_one_leaves_nothing_that_looks_alive(tmp_path: Path) -> None:
+    half = tmp_path / "0199.gone"
+    half.mkdir()
+    (half / "0000000001.segment").write_bytes(b"x")
+    assert take_over(tmp_path) is None
+    assert not half.exists()
