@@ -21,19 +21,22 @@ class Disk:
     """One with room for ten segments, unless something else fills it."""
 
     path: Path
+    size: int = 10 * SEGMENT
 
     @property
     def filler(self) -> Path:
         return self.path / "filler"
 
+    @property
+    def used(self) -> int:
+        return sum(item.stat().st_size for item in self.path.rglob("*") if item.is_file())
+
     def fill(self) -> None:
         """Leave no room."""
         with self.filler.open("wb", buffering=0) as file:
             try:
-                while True:
+                while self.used < self.size:
                     file.write(bytes(4096))
-                    if file.tell() > 2 << 20:
-                        return  # not a disk of its own: `refuse` plays it
             except OSError:
                 return
 
@@ -55,16 +58,14 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     """A file system of its own where one may be mounted, else one that is said to be full."""
     disk = Disk(tmp_path / "disk")
     disk.path.mkdir()
-    size = 10 * SEGMENT
-    if _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk.path)):
+    if _run("mount", "-t", "tmpfs", "-o", f"size={disk.size}", "tmpfs", str(disk.path)):
         yield disk
         assert _run("umount", "--lazy", str(disk.path))
         return
     allocate = os.posix_fallocate
 
     def refuse(file: int, offset: int, length: int) -> None:
-        used = sum(item.stat().st_size for item in disk.path.rglob("*.segment"))
-        if disk.filler.exists() or used + length > size:
+        if disk.used + length > disk.size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         allocate(file, offset, length)
 
