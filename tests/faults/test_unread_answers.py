@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from model_service.http import server
 from tests.faults.hostile import Wire, serve
-from tests.faults.test_gateway_clients import Dial, asks, dial, talking
+from tests.faults.test_gateway_clients import Caller, Dial, asks, dial, talking
 from tests.gateway_world import GatewayWorld
 
 #: A request without a credential; long, so that the kernel's buffers hold few of them.
@@ -159,9 +159,37 @@ async def test_many_requests_at_once_are_all_answered_in_turn(
     """Also where a piece of them, which is longer than a head may be, ends within one."""
     caller, count = await dial(), 300
     caller.writer.write(ASKED * count)
-    caller.writer.write_eof()
-    received = await caller.reader.read()
-    assert received.count(b"HTTP/1.1 401 ") == received.count(b"HTTP/1.1 ") == count
+    assert await answers(caller, count) == count
+
+
+async def answers(caller: Caller, count: int) -> int:
+    """Read that many answers; how many of them were refusals."""
+    received = b""
+    async with asyncio.timeout(20):
+        while received.count(b"HTTP/1.1 ") < count:
+            received += await caller.reader.read(262_144)
+    return received.count(b"HTTP/1.1 401 ") + received.count(b"HTTP/1.1 404 ")
+
+
+async def test_requests_behind_a_call_that_takes_its_time_are_all_answered(
+    world: GatewayWorld, dial: Dial
+) -> None:
+    """They are answered at once then, and none within the answering of the one before."""
+    caller, go_on, count = await dial(), asyncio.Event(), 900
+
+    async def waiting(wire: Wire) -> None:
+        await wire.request()
+        await go_on.wait()
+        await wire.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    async with serve(waiting) as upstream:
+        asked = await asks(world, upstream, stream=False)
+        token = asked.partition(b"authorization: ")[2].partition(b"\r\n")[0]
+        behind = b"GET /v1/models/x HTTP/1.1\r\nauthorization: %b\r\n\r\n" % token
+        caller.writer.write(asked + behind * count)
+        await upstream.client_came()
+        go_on.set()
+        assert await answers(caller, 1 + count) == count
 
 
 async def test_garbage_behind_two_calls_is_not_answered_within_the_first_ones_answer(

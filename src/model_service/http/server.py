@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httptools
 import structlog
@@ -185,10 +185,15 @@ class Protocol(HttpToolsProtocol):
         if not self.pipeline:
             self.flow.resume_reading()
         if following is not None:
-            self._start_asgi_task(*following)
+            # Not at once: it may be answered at once, and so may all that are behind it.
+            self.loop.call_soon(self._start_following, *following)
         else:
             self._wait(KEEP_ALIVE)
             self._is_idle = True
+
+    def _start_following(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        if not self.transport.is_closing():
+            self._start_asgi_task(cycle, app)
 
     def _watch(self) -> None:
         """See to it that the client takes what it was sent: closing waits for that without end."""
