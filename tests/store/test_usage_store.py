@@ -72,6 +72,15 @@ async def test_an_event_is_stored_with_all_its_fields(
     assert UsageEvent(**stored) == told
 
 
+async def test_ids_may_be_of_the_database_drivers_own_class(
+    sink: SqlUsageSink, database: Database
+) -> None:
+    (row,) = await rows(database, "SELECT gen_random_uuid() AS one, gen_random_uuid() AS other")
+    assert type(row.one) is not UUID
+    await sink.keep([event(id=row.one, token_id=row.other, why={"token": row.other})])
+    assert await ids(database) == [row.one]
+
+
 async def test_an_event_told_twice_is_stored_and_summed_once(
     sink: SqlUsageSink, database: Database
 ) -> None:

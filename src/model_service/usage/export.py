@@ -81,6 +81,8 @@ def _plain(value: object) -> object:
         return format_moment(value)
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, UUID):  # of the database driver's own class
+        return str(value)
     raise TypeError
 
 

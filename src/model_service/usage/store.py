@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 import structlog
@@ -90,6 +91,8 @@ def _encoded(events: Sequence[UsageEvent]) -> str | None:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    if isinstance(value, UUID):  # of the database driver's own class
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
