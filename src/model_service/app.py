@@ -67,6 +67,7 @@ from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from model_service.keys.verification import Verifier
+from model_service.metering import JournalMeter
 from model_service.providers.administration.registry import (
     administrations,
 )
@@ -87,6 +88,8 @@ from model_service.upstreams import (
 from model_service.usage.api import router as usage_router
 from model_service.usage.api import why_router
 from model_service.usage.assembly import Usage
+from model_service.usage.money_api import router as what_if_router
+from model_service.usage.metering import Metering
 from model_service.usage.money_api import router as what_if_router
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
@@ -127,6 +130,7 @@ class Service:
     circuits: Circuits
     budget: RetryBudget
     health: ProviderHealth
+    metering: Metering
     calling: Calling
     background: Background
 
@@ -145,6 +149,7 @@ class Service:
         await self.models.close()
         await self.keys.close()
         await self.watch.leave()
+        await self.metering.close()
         await self.trail.close()
         await self.transport.aclose()
         await self.database.close()
@@ -205,7 +210,7 @@ async def build(
         service = assemble(settings, database, Notices(database_url), opened, redactor, vendors)
         await service.access.directory.load()
         await service.pricing.service.load()
-        await service.calling.registered.load()
+        await service.calling.load()
         return service
     except BaseException:
         await database.close()
@@ -350,6 +355,7 @@ def assemble(
     health = ProviderHealth.build(database, notices, announcer, circuits, clock, instance)
     circuits.subscribe(health.sharing.note)
 
+    metering = Metering.open(settings.data_dir / "journal", usage.sink)
     guard = None if settings.is_production else BrowserGuard()
     calling = Calling.build(
         CallFoundation(
@@ -366,8 +372,15 @@ def assemble(
             metrics,
             redactor,
             clock,
+            circuits,
+            budget,
+            JournalMeter(metering.journal),
+            quotas.counters,
+            quotas.store.all,
+            pricing.prices.schedule_of,
         )
     )
+    quotas.service.before_showing(calling.limits.limiter.flush)
 
     async def migrated() -> None:
         if await database.revision() != SCHEMA_REVISION:
@@ -382,6 +395,7 @@ def assemble(
         "migrations": migrated,
         "keyring": vault_opens,
         "audit": trail.check,
+        "journal": metering.check,
         "gateway": calling.check,
     }
     app = application(
@@ -429,11 +443,14 @@ def assemble(
         circuits,
         budget,
         health,
+        metering,
         calling,
         Background(
             (
                 notices,
                 calling,
+                calling.limits.limiter,
+                *metering.jobs,
                 Upkeep(circuits, budget, probe(settings, transport), time.monotonic),
                 health.sharing,
                 watch,

@@ -1,7 +1,7 @@
 """What fulfils the gateway's ports: the slices' models and keys, who may call, the meters."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,26 +12,35 @@ import structlog
 from model_service.catalog.domain import Model, ModelFilter, ModelStore
 from model_service.db.notices import Notices
 from model_service.gateway.accounting import Accounting
+from model_service.gateway.alternatives import Alternatives
+from model_service.gateway.answers import Answers
 from model_service.gateway.arrival import Arrival
 from model_service.gateway.attempts import Attempts
+from model_service.gateway.budget import RetryBudget
+from model_service.gateway.health import Circuits
 from model_service.gateway.leases import Leases
+from model_service.gateway.limits import Limiter, Rates
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.pipeline import Parts, Pipeline
-from model_service.gateway.ports import CallRecord, UsableKey
+from model_service.gateway.ports import CallRecord, Meter, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
+from model_service.gateway.trial import Trial
 from model_service.http.auth import Authenticator
 from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard
 from model_service.http.rules import Access, Rule
 from model_service.kernel.audit import Purpose
+from model_service.kernel.counting import QUOTAS_TOPIC, RECALL_TOPIC, CounterStore, Quota
 from model_service.kernel.errors import Forbidden
+from model_service.kernel.policy import Policy
 from model_service.kernel.principal import Permission, Principal, Role
 from model_service.kernel.secret import Secret
-from model_service.kernel.types import Clock, Provider
+from model_service.kernel.types import Clock, Provider, plain
 from model_service.keys.domain import KeyStore, endpoint_origin
 from model_service.keys.holdings import Holdings
 from model_service.keys.shares import HeldKey
 from model_service.providers.call_endpoints import CallEndpoints
+from model_service.providers.price_schedule import Schedule
 from model_service.providers.translation import Target
 from model_service.providers.transport import Transport
 from model_service.providers.vendors import Vendor
@@ -155,19 +164,25 @@ class LentKeys:
 class RegisteredModels:
     """`ModelSource` on the catalog slice."""
 
-    def __init__(self, store: ModelStore, vendors: Mapping[str, Vendor]) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        vendors: Mapping[str, Vendor],
+        prices: Callable[[Model], Schedule],
+    ) -> None:
         self._store = store
         self._vendors = vendors
+        self._prices = prices
 
     async def all(self) -> Sequence[SnapshotModel]:
         """All models."""
         found = await self._store.list_all(ModelFilter(), most=MOST_MODELS)
-        return [_model(one, self._vendors) for one in found]
+        return [_model(one, self._vendors, self._prices(one)) for one in found]
 
     async def one(self, model_id: UUID) -> SnapshotModel | None:
         """One model."""
         found = await self._store.get(model_id)
-        return None if found is None else _model(found, self._vendors)
+        return None if found is None else _model(found, self._vendors, self._prices(found))
 
 
 class CallMeters:
@@ -224,14 +239,20 @@ class CallMeters:
             tokens[:] = (0, 0)
 
 
-class NoMeter:
-    """`Meter` that keeps nothing."""
+class Limits:
+    """The limiter, and what it measures by."""
 
-    def begin(self, record: CallRecord) -> None:
-        """See `Meter`."""
+    def __init__(self, limiter: Limiter, quotas: Callable[[], Awaitable[Sequence[Quota]]]) -> None:
+        self.limiter = limiter
+        self._quotas = quotas
 
-    def finish(self, record: CallRecord) -> None:
-        """See `Meter`."""
+    async def load(self) -> None:
+        """Read the quotas. Raises DatabaseUnavailable."""
+        self.limiter.set_quotas(await self._quotas())
+
+    async def on_change(self, _: str | None) -> None:
+        """Take up a change notice. Raises DatabaseUnavailable."""
+        await self.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +272,12 @@ class Foundation:
     metrics: Metrics
     redact: Callable[[str], str]
     clock: Clock
+    circuits: Circuits
+    budget: RetryBudget
+    meter: Meter
+    counters: CounterStore
+    quotas: Callable[[], Awaitable[Sequence[Quota]]]
+    prices: Callable[[Model], Schedule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +287,15 @@ class Calling:
     pipeline: Pipeline
     registered: Registered
     leases: Leases
+    limits: Limits
+    budget: RetryBudget
     meters: CallMeters
     metrics: Metrics
+
+    async def load(self) -> None:
+        """Read what calls are measured by. Raises DatabaseUnavailable."""
+        await self.registered.load()
+        await self.limits.load()
 
     async def check(self) -> str | None:
         """The gateway's readiness: it serves from memory while the database is away.
@@ -288,24 +322,30 @@ class Calling:
     def build(cls, f: Foundation) -> "Calling":
         """All of it. `registered` is empty until it is loaded."""
         registered = Registered(
-            RegisteredModels(f.models, f.vendors), lambda: f.notices.age(MODELS_TOPIC)
+            RegisteredModels(f.models, f.vendors, f.prices), lambda: f.notices.age(MODELS_TOPIC)
         )
         leases = Leases(LentKeys(f.holdings, f.keys, f.clock), f.clock)
         f.notices.subscribe(MODELS_TOPIC, registered.on_change)
         f.notices.subscribe(KEYS_TOPIC, leases.on_change)
         meters = CallMeters(f.metrics)
-        outbound = Outbound(f.endpoints, f.transport, f.redact)
-        accounting = Accounting(NoMeter())
+        limits = Limits(Limiter(f.counters), f.quotas)
+        f.notices.subscribe(QUOTAS_TOPIC, limits.on_change)
+        f.notices.subscribe(RECALL_TOPIC, limits.limiter.on_recall)
+        outbound = Outbound(f.endpoints, f.transport, f.circuits, f.redact)
+        accounting = Accounting(f.meter, limits.limiter)
+        alternatives = Alternatives(registered, leases, outbound, accounting, f.budget)
+        trial = Trial(outbound, accounting)
+        answers = Answers(trial, alternatives, accounting)
         parts = Parts(
             admission=GatewayAdmission(f.authenticator, f.guard, f.token_changes),
             registered=registered,
             leases=leases,
-            outbound=outbound,
             observer=meters,
+            budget=f.budget,
             accounting=accounting,
-            attempts=Attempts(leases, outbound, accounting),
+            attempts=Attempts(trial, answers, alternatives, accounting),
         )
-        calling = cls(Pipeline(parts), registered, leases, meters, f.metrics)
+        calling = cls(Pipeline(parts), registered, leases, limits, f.budget, meters, f.metrics)
         f.metrics.before_exposing(calling.hand_over)
         return calling
 
@@ -313,7 +353,7 @@ class Calling:
 def _usable(held: HeldKey) -> UsableKey:
     key, share = held.key, held.share
     return UsableKey(
-        id=key.id,
+        id=plain(key.id),
         version=key.key_version,
         provider=key.provider,
         endpoint=key.endpoint,
@@ -325,9 +365,10 @@ def _usable(held: HeldKey) -> UsableKey:
     )
 
 
-def _model(model: Model, vendors: Mapping[str, Vendor]) -> SnapshotModel:
+def _model(model: Model, vendors: Mapping[str, Vendor], prices: Schedule) -> SnapshotModel:
     settings: Mapping[str, Any] = model.provider_settings or {}
     vendor = None if model.preset is None else vendors.get(model.preset)
+    rates = Rates(model.rate_limit_per_minute, model.rate_limit_per_hour, model.rate_limit_per_day)
     base_url = model.base_url if vendor is None else vendor.base_url
     return SnapshotModel(
         id=model.id,
@@ -350,6 +391,9 @@ def _model(model: Model, vendors: Mapping[str, Vendor]) -> SnapshotModel:
         context_window=model.context_window,
         capabilities=model.capabilities or {},
         fallbacks=model.fallbacks or (),
+        policy=Policy.of(settings),
+        rates=rates or None,
+        prices=prices,
         vendor=vendor,
     )
 

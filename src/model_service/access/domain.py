@@ -12,6 +12,7 @@ from uuid import UUID
 from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.kernel.principal import EVERYTHING, Principal, Role, Scopes
 from model_service.kernel.secret import Secret
+from model_service.kernel.types import plain
 
 #: Bytes of a token's secret part: 256 bits cannot be guessed, however fast one asks.
 SECRET_BYTES: Final = 32
@@ -67,7 +68,7 @@ class Token:
     @property
     def principal(self) -> Principal:
         """Who shows it."""
-        return Principal(self.role, self.user_id, self.id, self.scopes, self.expires_at)
+        return Principal(self.role, self.user_id, plain(self.id), self.scopes, self.expires_at)
 
     def is_expired(self, now: datetime) -> bool:
         """Whether its time is over."""

@@ -1,22 +1,25 @@
-"""Trying to get an answer for a call that is prepared."""
+"""Trying to get an answer for a call that is prepared: again, with another key, by another model.
 
-import time
+Everything up to the first byte that the caller gets can be repeated; what comes after that only
+where recovery is on (`recovery`). Every step that was not plainly the first is noted in the
+record, for whoever asks why.
+"""
+
+import asyncio
+import random
 from collections.abc import Callable
-from functools import partial
-from typing import Final
 
-from model_service.gateway import heads
 from model_service.gateway.accounting import Accounting
-from model_service.gateway.leases import Leases
-from model_service.gateway.outbound import Outbound
-from model_service.gateway.streaming import pass_on
+from model_service.gateway.alternatives import Alternatives
+from model_service.gateway.answers import Answers
+from model_service.gateway.faults import fault_of
+from model_service.gateway.policy import pause
+from model_service.gateway.reactions import Failed, Reaction, is_silent, reaction
+from model_service.gateway.trial import Trial
 from model_service.gateway.work import Work
-from model_service.providers.calls import ArrayRelay
+from model_service.kernel.errors import ServiceError
 from model_service.providers.exchange import Exchange
-from model_service.providers.faults import CallFailed, FaultKind
-
-#: Seconds that a key that its provider limited stands behind others, without its word.
-LIMITED_SECONDS: Final = 10
+from model_service.providers.faults import CallFailed, Fault, FaultKind
 
 
 class Attempts:
@@ -24,95 +27,106 @@ class Attempts:
 
     def __init__(
         self,
-        leases: Leases,
-        outbound: Outbound,
+        trial: Trial,
+        answers: Answers,
+        alternatives: Alternatives,
         accounting: Accounting,
-        now: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._leases = leases
-        self._outbound = outbound
+        """`chance` gives numbers from 0 to 1."""
+        self._trial = trial
+        self._answers = answers
+        self._alternatives = alternatives
         self._accounting = accounting
-        self._now = now
+        self._chance = chance
 
-    def is_plain(self, work: Work) -> bool:
-        """Whether the first try needs nothing but sending it."""
-        return True
+    # The first attempt at a whole answer, made without a task.
+
+    def begin(self, work: Work, when_over: Callable[[Exchange], None]) -> Exchange | None:
+        """Make it, if nothing has to be waited for; else None.
+
+        Raises:
+            ServiceError: the call is refused.
+        """
+        return None if work.record.stream else self._trial.begin(work, when_over)
 
     def answer_at_once(self, work: Work, exchange: Exchange) -> bool:
-        """Answer with what the first try brought; False: it brought no answer."""
-        if exchange.error is not None or not 200 <= exchange.status <= 299 or exchange.is_coded:
-            return False
-        conversion = work.conversion
-        if conversion is None:
-            return False
-        record = work.record
-        record.first_byte = self._now()
-        try:
-            answer = conversion.answer(exchange.taken())
-        except CallFailed as failed:
-            raise CallFailed(self._outbound.clean(failed.fault, work.lease)) from None
-        record.usage = conversion.usage
-        self._respond(work, answer)
-        return True
+        """Answer with what it brought; False: it brought none, and `run` is to go on from it."""
+        return self._answers.at_once(work, exchange)
 
-    def _respond(self, work: Work, answer: bytes) -> None:
-        work.record.status = 200
-        self._accounting.settle(work)
-        work.call.respond(
-            200, heads.JSON + work.lines(), b"[%b]" % answer if work.is_bare else answer
-        )
+    def left(self, work: Work, exchange: Exchange) -> None:
+        """The caller went away meanwhile."""
+        self._trial.left(work, exchange)
 
-    async def run(self, work: Work, first: Exchange | None = None) -> None:
-        """Try until there is an answer, and pass it on.
+    # All others.
+
+    async def run(self, work: Work) -> None:
+        """Try until there is an answer, and pass it on; goes on from `work.first` if that is there.
 
         Raises:
             ServiceError: there is none.
         """
-        call, record, lease = work.call, work.record, work.lease
-        model, conversion = work.parts()
-        outbound = self._outbound
         self._accounting.begin(work)
-        if first is None:
-            response = await outbound.send(work)
-        else:
-            response = await outbound.again(work, first)
-        fault = await outbound.fault(response, model, lease)
-        if fault is not None and fault.kind is FaultKind.KEY_REFUSED and lease is not None:
-            # The value was replaced, and the one before it may still be good.
-            other = await self._leases.instead(lease)
-            if other is None:
-                raise CallFailed(fault)
-            work.lease = lease = other
-            response = await outbound.send(work)
-            fault = await outbound.fault(response, model, lease)
-        try:
-            if fault is not None:
-                if fault.kind is FaultKind.RATE_LIMITED and lease is not None:
-                    self._leases.limited(lease, fault.retry_after or LIMITED_SECONDS)
-                raise CallFailed(fault)
-            if record.stream and model.supports_streaming:
-                kind = heads.JSON if work.is_bare else heads.EVENTS
-                relay = conversion.relay()
-                await pass_on(
-                    call,
-                    record,
-                    response,
-                    ArrayRelay(relay) if work.is_bare else relay,
-                    kind + work.lines(),
-                    partial(outbound.clean, lease=lease),
-                    self._now,
-                )
+        failed = await self._ask(work)
+        if failed is not None and not await self._fall_back(work, failed):
+            raise CallFailed(failed.fault)
+
+    async def _ask(self, work: Work) -> Failed | None:
+        """Have one model answer; what it came to in the end, None if it did answer."""
+        policy, record = work.policy, work.record
+        failures = limited = 0
+        while True:
+            failed = await self._once(work)
+            if failed is None:
+                return None
+            fault, failures = failed.fault, failures + 1
+            limited += fault.kind is FaultKind.RATE_LIMITED
+            what = reaction(failed)
+            if what in (
+                Reaction.LIMITED,
+                Reaction.OTHER_KEY,
+            ) and await self._alternatives.other_key(work, fault):
+                if not self._alternatives.may_repeat(work):
+                    return failed
+                continue
+            if what is Reaction.REPEAT:
+                # With somebody else at hand a second failure is enough.
+                most = min(policy.retries, 1) if work.is_guarded else policy.retries
+                may = failures <= most
             else:
-                data = await response.read()
-                record.first_byte = self._now()
-                answer = conversion.answer(data)
-                record.usage = conversion.usage
-                if record.stream and not work.is_bare:
-                    call.respond(200, heads.EVENTS + work.lines(), answer)
-                else:
-                    self._respond(work, answer)
-        except CallFailed as failed:
-            # A provider's error may come with any status, and repeat the key it was sent.
-            raise CallFailed(outbound.clean(failed.fault, lease)) from None
-        finally:
-            await response.aclose()
+                may = what is Reaction.LIMITED and limited < policy.limited_tries
+                may = may and failures <= policy.retries
+            wait = pause(policy, failures, fault.retry_after, self._chance) if may else None
+            if wait is None or self._trial.now() + wait >= record.started + policy.total:
+                return failed
+            if not self._alternatives.may_repeat(work):
+                return failed
+            await asyncio.sleep(wait)
+
+    async def _fall_back(self, work: Work, first: Failed) -> bool:
+        """Have another model answer; False if none did: then the first one's fault is told."""
+        record = work.record
+        if not work.is_guarded or reaction(first) is Reaction.TELL:
+            return False
+        larger = first.fault.kind is FaultKind.CONTEXT_LENGTH
+        async for _ in self._alternatives.others(work, larger=larger):
+            if await self._ask(work) is None:
+                return True
+        record.model = record.asked
+        return False
+
+    async def _once(self, work: Work) -> Failed | None:
+        """One attempt; what it came to, None if the caller has its answer, or a part of it."""
+        started = self._trial.now()
+        try:
+            response = await self._trial.response(work)
+        except ServiceError as error:
+            failed: Failed | None = Failed(fault_of(error), is_silent(error))
+        else:
+            if isinstance(response, Fault):
+                failed = Failed(response)
+            else:
+                failed = await self._answers.give(work, response, started)
+        if failed is not None:
+            self._trial.failed(work, failed)
+        return failed

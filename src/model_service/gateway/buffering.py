@@ -40,6 +40,11 @@ class BufferedStream:
         return self._relay.finish
 
     @property
+    def began(self) -> bool:
+        """Whether something of the answer itself has come."""
+        return self._relay.began
+
+    @property
     def complete(self) -> bool:
         """Whether everything has come."""
         return self._relay.complete

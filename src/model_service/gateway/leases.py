@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from model_service.gateway.circuit import Circuit
 from model_service.gateway.ports import KeySource, UsableKey
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.kernel.caller import SYSTEM, set_caller
@@ -49,7 +50,7 @@ class Lease:
     value: Secret[str] = field(repr=False)
     until: float
     limited_until: float = 0.0
-    starts: dict[object, tuple[Endpoint, bytes]] = field(default_factory=dict, repr=False)
+    starts: dict[object, tuple[Endpoint, bytes, Circuit]] = field(default_factory=dict, repr=False)
     """Beginnings of requests made with the value; they hold it, so they go when it goes."""
     lines: dict[SnapshotModel, bytes] = field(default_factory=dict, repr=False)
     """What answers say of their model and key."""

@@ -1,12 +1,15 @@
 """The way out: what is sent to a provider for a call, and what its refusals say."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
 import orjson
 
+from model_service.gateway.circuit import Circuit
 from model_service.gateway.faults import without_secrets
+from model_service.gateway.health import Circuits
 from model_service.gateway.leases import Lease
 from model_service.gateway.ports import Endpoints
 from model_service.gateway.snapshot import SnapshotModel
@@ -24,9 +27,6 @@ from model_service.providers.response import UpstreamResponse, open_response
 from model_service.providers.translation import Document
 from model_service.providers.transport import Transport
 
-#: A whole answer comes when the model has thought and written all of it, a stream's first byte
-#: much earlier; both are what providers' own clients wait for (600 s).
-TIMEOUTS: Final = Timeouts(connect=5.0, first_byte=600.0, idle=120.0, total=3600.0)
 LIMITS: Final = Limits()
 #: How much of an error answer is read, in bytes, and for how many seconds: its status is known.
 ERROR_BYTES: Final = 1024 * 1024
@@ -41,36 +41,49 @@ class Outbound:
     """Sends calls to their providers."""
 
     def __init__(
-        self, endpoints: Endpoints, transport: Transport, redact: Callable[[str], str]
+        self,
+        endpoints: Endpoints,
+        transport: Transport,
+        circuits: Circuits,
+        redact: Callable[[str], str],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`redact` masks credentials in text."""
+        """`redact` masks credentials in text; `now` is in seconds and never goes back."""
+        self._circuits = circuits
+        self._now = now
         self._endpoints = endpoints
         self._transport = transport
         self._redact = redact
 
-    def begin(self, work: Work, when_over: Callable[[Exchange], None]) -> Exchange | None:
+    def begin(
+        self,
+        work: Work,
+        request: UpstreamRequest,
+        timeouts: Timeouts,
+        when_over: Callable[[Exchange], None],
+    ) -> Exchange | None:
         """Send a call at once, counted as an attempt; None when no connection is free.
 
-        Raises as `send` does, before anything is sent.
+        Raises EgressRefused.
         """
-        request = self._request(work)
-        exchange = self._transport.begin(request, TIMEOUTS, LIMITS, when_over)
+        exchange = self._transport.begin(request, timeouts, LIMITS, when_over)
         if exchange is not None:
             work.record.attempts += 1
         return exchange
 
-    async def send(self, work: Work) -> UpstreamResponse:
+    async def send(
+        self, work: Work, request: UpstreamRequest, timeouts: Timeouts
+    ) -> UpstreamResponse:
         """The provider's answer, whatever its status, once its head is here; counted as an attempt.
 
         Raises:
-            CallFailed: the call cannot be written.
-            InvalidInput, EgressRefused: there is nowhere to send it.
+            EgressRefused: nothing may be sent there.
             UpstreamError: no answer came.
         """
         work.record.attempts += 1
-        return await self._transport.send(self._request(work), TIMEOUTS, LIMITS)
+        return await self._transport.send(request, timeouts, LIMITS)
 
-    async def again(self, work: Work, first: Exchange) -> UpstreamResponse:
+    async def again(self, work: Work, first: Exchange, timeouts: Timeouts) -> UpstreamResponse:
         """The answer that `begin` brought; of a connection that was closed already, another one.
 
         Raises as `send` does.
@@ -79,27 +92,47 @@ class Outbound:
             return open_response(first)
         if isinstance(first.error, UpstreamError):
             raise first.error
-        return await self._transport.send(self._request(work), TIMEOUTS, LIMITS)
+        request, _ = self.request(work)
+        return await self._transport.send(request, timeouts, LIMITS)
 
-    def _request(self, work: Work) -> UpstreamRequest:
-        model, conversion = work.parts()
+    def request(self, work: Work) -> tuple[UpstreamRequest, Circuit]:
+        """What to send for a call, and the circuit of where it goes.
+
+        Raises:
+            CallFailed: it cannot be written.
+            InvalidInput, EgressRefused: there is nowhere to send it.
+        """
+        model, conversion = work.parts
         lease, record = work.lease, work.record
         spec, outgoing = CALLS[model.provider], conversion.outgoing
-        if lease is not None:
-            record.key_id = lease.key.id
+        record.key_id = None if lease is None else lease.key.id
         path = spec.locate(outgoing.path, model.target)
         headers = (
             _CONTENT_TYPE,
             *outgoing.headers,
             *spec.forwarded(record.door, work.call.arrival.headers),
         )
-        endpoint, start = self._start(model, lease, path, headers)
-        return UpstreamRequest(endpoint, "POST", path, body=_written(outgoing.body), start=start)
+        endpoint, start, circuit = self._start(model, lease, path, headers)
+        body = _written(outgoing.body)
+        return UpstreamRequest(endpoint, "POST", path, body=body, start=start), circuit
+
+    def is_failing(self, model: SnapshotModel) -> bool:
+        """Whether the circuit of where a model is served lets no call through at the moment."""
+        try:
+            endpoint = self._endpoints.of_call(model.provider, model.base_url, None)
+        except ServiceError:
+            return False  # where it goes depends on the key
+        target = model.target
+        circuit = self._circuits.find(target.provider, endpoint.origin, target.upstream_model)
+        return circuit is not None and circuit.blocks(self._now())
 
     def _start(
         self, model: SnapshotModel, lease: Lease | None, path: str, headers: Headers
-    ) -> tuple[Endpoint, bytes]:
-        """Where a request goes, and its beginning with the credential; found once for a lease."""
+    ) -> tuple[Endpoint, bytes, Circuit]:
+        """Where a request goes, its beginning with the credential, and the circuit of that place.
+
+        Found once for a lease.
+        """
         place = (model, path, headers)
         known = None if lease is None else lease.starts.get(place)
         if known is not None:
@@ -107,7 +140,11 @@ class Outbound:
         key_endpoint = None if lease is None else lease.key.endpoint
         endpoint = self._endpoints.of_call(model.provider, model.base_url, key_endpoint)
         credential = SPECS[model.provider].credential(None if lease is None else lease.value)
-        found = endpoint, head_start(endpoint, "POST", path, headers + credential)
+        target = model.target
+        circuit = self._circuits.of(
+            target.provider, endpoint.origin, target.upstream_model, model.name
+        )
+        found = endpoint, head_start(endpoint, "POST", path, headers + credential), circuit
         if lease is not None and len(lease.starts) < MOST_STARTS:
             lease.starts[place] = found
         return found

@@ -23,14 +23,16 @@ from model_service.gateway import heads, listing
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.arrival import Arrival
 from model_service.gateway.attempts import Attempts
+from model_service.gateway.budget import RetryBudget
 from model_service.gateway.call import Call
 from model_service.gateway.faults import fault_of
 from model_service.gateway.leases import Leases
-from model_service.gateway.outbound import Outbound
 from model_service.gateway.plans import convert
+from model_service.gateway.policy import with_headers
 from model_service.gateway.ports import Admission, CallObserver, CallRecord
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import Registered, SnapshotModel
+from model_service.gateway.tags import TAGS, tags_of
 from model_service.gateway.work import Want, Work
 from model_service.kernel.errors import ServiceError
 from model_service.kernel.principal import Principal
@@ -61,8 +63,8 @@ class Parts:
     admission: Admission
     registered: Registered
     leases: Leases
-    outbound: Outbound
     observer: CallObserver
+    budget: RetryBudget
     accounting: Accounting
     attempts: Attempts
     now: Callable[[], float] = time.monotonic
@@ -95,6 +97,7 @@ class Pipeline:
             parts.wall(),
         )
         parts.observer.begun()
+        parts.budget.calls += 1
         work = Work(call, record)
         try:
             if self._prepare(work) and (work.is_over or self._send_at_once(work)):
@@ -136,6 +139,14 @@ class Pipeline:
                 return False
             record.stream = _streams(route, body)
             work.model = model  # from here on it is settled that the caller may use it
+            work.policy = model.policy
+            if call.arrival.wishes:
+                _heed(work, call.arrival)
+        if not work.has_limits:
+            if not self._parts.accounting.reserve_now(work, model):
+                work.want = Want.RESERVATION
+                return False
+            work.has_limits = True
         if not work.has_key:
             principal = record.principal
             user_id = None if principal is None else principal.user_id
@@ -165,6 +176,9 @@ class Pipeline:
             raise CallFailed(
                 Fault(FaultKind.PERMISSION, message, param="model", code="model_not_allowed")
             )
+        elif work.want is Want.RESERVATION and model is not None:
+            await parts.accounting.reserve(work, model)
+            work.has_limits = True
         elif work.want is Want.LEASE and model is not None and record.principal is not None:
             user_id = record.principal.user_id
             work.lease = await parts.leases.get(user_id, model)
@@ -231,11 +245,7 @@ class Pipeline:
         Raises:
             ServiceError: the call is refused.
         """
-        parts = self._parts
-        if work.record.stream or not parts.attempts.is_plain(work):
-            return False
-        parts.accounting.begin(work)
-        exchange = parts.outbound.begin(work, partial(self._answered, work))
+        exchange = self._parts.attempts.begin(work, partial(self._answered, work))
         if exchange is None:
             return False
         work.call.when_left = partial(self._left, work, exchange)
@@ -246,7 +256,7 @@ class Pipeline:
         work.call.when_left = None
         try:
             if not self._parts.attempts.answer_at_once(work, exchange):
-                self._take_up(work, self._go_on(work, exchange))
+                self._take_up(work, self._go_on(work))
                 return
         except Exception as error:  # noqa: BLE001 - the last resort, see _fail
             self._fail(work, error)
@@ -255,7 +265,7 @@ class Pipeline:
 
     def _left(self, work: Work, exchange: Exchange) -> None:
         """The caller went away during the first try."""
-        exchange.abandon()
+        self._parts.attempts.left(work, exchange)
         work.record.client_left = True
         self._close(work)
 
@@ -264,14 +274,14 @@ class Pipeline:
         work.call.when_left = task.cancel
         work.call.hold(task)
 
-    async def _go_on(self, work: Work, first: Exchange | None = None) -> None:
+    async def _go_on(self, work: Work) -> None:
         """Answer a call that memory alone, or its first try, did not answer."""
         call = work.call
         try:
             while not self._prepare(work):
                 await self._ask(work)
             if not work.is_over:
-                await self._parts.attempts.run(work, first)
+                await self._parts.attempts.run(work)
         except asyncio.CancelledError:
             work.record.client_left = call.disconnected
             if not call.disconnected:
@@ -353,6 +363,14 @@ def _checked(call: Call) -> Route:
     if method != route.method and (method, route.method) != ("HEAD", "GET"):
         raise CallFailed(_NO_METHOD)
     return route
+
+
+def _heed(work: Work, arrival: Arrival) -> None:
+    """Take up what the caller says of how to go about the call. Raises CallFailed."""
+    work.policy = with_headers(work.policy, arrival.wishes)
+    for name, value in arrival.wishes:
+        if name == TAGS:
+            work.record.tags = tags_of(value)
 
 
 def _parsed(data: bytes | bytearray) -> Document:

@@ -141,6 +141,8 @@ class CallRecord:
     attempts = 0
     usage: Usage | None = None
     estimated = False
+    tier: str | None = None
+    """The provider's service tier, where it is not the usual one."""
     cost: Decimal | None = None
     price_version: str | None = None
     first_byte: float | None = None
@@ -150,6 +152,9 @@ class CallRecord:
     tags: tuple[str, ...] = ()
     is_metered = False
     """Whether the meter knows of it."""
+    ticket = 0
+    event_id = ""
+    """The meter's own words for it."""
     body_bytes = 0
     events_sent = 0
     """Events of a stream that the caller was sent, from which its output is guessed."""
@@ -196,5 +201,9 @@ class Meter(Protocol):
         ...
 
     def finish(self, record: CallRecord) -> None:
-        """A call is over; its caller has not yet got the end of its answer. Raises nothing."""
+        """Such a call is over; its caller has not yet got the end of its answer. Raises nothing."""
+        ...
+
+    def note(self, record: CallRecord) -> None:
+        """A call was refused before it was sent to a provider. Raises nothing."""
         ...

@@ -141,7 +141,7 @@ class Translated:
 class TranslatedStream:
     """A stream read in one dialect and written in another."""
 
-    __slots__ = ("_now", "_reader", "_writer", "complete", "failure", "finish", "usage")
+    __slots__ = ("_now", "_reader", "_writer", "began", "complete", "failure", "finish", "usage")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, now: int) -> None:
         self._now = now
@@ -150,6 +150,7 @@ class TranslatedStream:
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
+        self.began = False
         self.complete = False
 
     def feed(self, data: bytes) -> bytes:
@@ -187,10 +188,13 @@ class TranslatedStream:
         for event in events:
             if type(event) is UsageReported:
                 self.usage = event.usage
-            elif type(event) is Finished and self.finish is None:
-                self.finish = event.reason
-            elif type(event) is Started and event.created is None:
-                event.created = self._now
+            elif type(event) is Started:
+                if event.created is None:
+                    event.created = self._now
+            else:
+                self.began = True
+                if type(event) is Finished and self.finish is None:
+                    self.finish = event.reason
         return b"".join(map(self._writer.write, events))
 
 

@@ -6,8 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from model_service.gateway.limits import Rates
 from model_service.kernel.errors import DatabaseUnavailable
+from model_service.kernel.policy import DEFAULT, Policy
 from model_service.kernel.types import Provider
+from model_service.providers.price_schedule import Schedule
 from model_service.providers.translation import Target
 from model_service.providers.vendors import Vendor
 
@@ -43,6 +46,11 @@ class SnapshotModel:
     context_window: int | None = None
     capabilities: Mapping[str, bool | None] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
+    policy: Policy = DEFAULT
+    """How patient calls are with it, unless they say so themselves."""
+    rates: Rates | None = None
+    """How often each user may call it."""
+    prices: Schedule | None = None
     vendor: Vendor | None = None
     """Who serves it, where that is one of the known vendors."""
 

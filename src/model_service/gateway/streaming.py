@@ -1,15 +1,15 @@
 """A stream on its way back, from the provider to the caller."""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from model_service.gateway.call import Call
 from model_service.gateway.faults import fault_of
-from model_service.gateway.ports import CallRecord
+from model_service.gateway.reactions import Failed, is_silent
+from model_service.gateway.work import Work
 from model_service.kernel.errors import ServiceError
-from model_service.providers.calls import ArrayRelay
-from model_service.providers.faults import CallFailed, Fault, cut
+from model_service.providers.faults import Fault, FaultKind, cut
 from model_service.providers.response import UpstreamResponse
 from model_service.providers.translation import StreamRelay
 
@@ -17,60 +17,128 @@ from model_service.providers.translation import StreamRelay
 #: connection can be used again.
 TAIL_SECONDS: Final = 1.0
 
+Resume = Callable[[Fault], Awaitable[UpstreamResponse | None]]
+"""Has another attempt go on after a fault; None when none can."""
 
-async def pass_on(
-    call: Call,
-    record: CallRecord,
-    response: UpstreamResponse,
-    relay: StreamRelay | ArrayRelay,
-    lines: bytes,
-    clean: Callable[[Fault], Fault],
-    now: Callable[[], float],
-) -> None:
-    """Pass a stream on as it arrives, as fast as the caller reads it.
 
-    `lines` are the headers of the answer; `clean` takes credentials out of a provider's fault.
+class Passage:
+    """Passes one stream on as it arrives, as fast as the caller reads it.
 
-    Raises:
-        CallFailed, UpstreamError: before anything was sent.
+    `head` makes the headers of the answer, `settle` settles the call before its caller has the
+    end, and `clean` takes credentials out of a provider's fault.
     """
-    fault: Fault | None = None
-    try:
-        while not relay.complete and relay.failure is None:
-            piece = await response.piece()
+
+    def __init__(
+        self,
+        work: Work,
+        relay: StreamRelay,
+        *,
+        head: Callable[[], bytes],
+        settle: Callable[[], None],
+        clean: Callable[[Fault], Fault],
+        now: Callable[[], float],
+        resume: Resume | None = None,
+    ) -> None:
+        self._work = work
+        self._relay = relay
+        self._head = head
+        self._settle = settle
+        self._clean = clean
+        self._now = now
+        self._resume = resume
+
+    async def run(self, response: UpstreamResponse, first_by: float = math.inf) -> Failed | None:
+        """Pass it on; a fault only as long as the caller has nothing of the answer.
+
+        `first_by` is the moment by which something of the answer itself has to be there; what
+        opens it is held back until then, so that another model can still answer.
+        """
+        work, call = self._work, self._work.call
+        current: UpstreamResponse | None = response
+        fault: Fault | None = None
+        try:
+            while current is not None:
+                try:
+                    failed = await self._pump(current, first_by)
+                    if failed is None and call.response_started and self._relay.complete:
+                        await _read_tail(current)
+                finally:
+                    await current.aclose()
+                if failed is None:
+                    return None
+                if not call.response_started:
+                    return failed
+                fault, current = fault or failed.fault, None
+                if self._resume is not None:
+                    current = await self._resume(failed.fault)
+        except TimeoutError:
+            work.record.client_left = True
+            call.abort()
+            return None
+        if fault is not None:
+            self._tell(fault)
+        return None
+
+    def _tell(self, fault: Fault) -> None:
+        """End the stream with an error event: nobody is to take it for whole."""
+        work, call = self._work, self._work.call
+        work.record.error = fault.kind
+        self._settle()
+        call.send(self._relay.fail(fault))
+        call.end()
+
+    async def _pump(self, response: UpstreamResponse, first_by: float) -> Failed | None:
+        """Pass on what comes until the answer is whole. Raises TimeoutError: nobody reads it."""
+        work, relay = self._work, self._relay
+        call, record = work.call, work.record
+        held = b""
+        failed: Failed | None = None
+        while not relay.complete and relay.failure is None and failed is None:
+            try:
+                if call.response_started or first_by == math.inf:
+                    piece = await response.piece()
+                else:
+                    piece = await _in_time(response, first_by)
+            except TimeoutError:
+                message = "The provider gave nothing of an answer in time"
+                return Failed(Fault(FaultKind.TIMEOUT, message, code="first_token_timeout"), True)
+            except ServiceError as error:
+                # If the answer has said that it ends here, it is whole all the same.
+                failed, piece = Failed(self._clean(fault_of(error)), is_silent(error)), b""
             out = relay.feed(piece) if piece else relay.end()
+            record.usage = relay.usage
+            if relay.complete:
+                self._settle()
             if out:
+                record.events_sent += out.count(b"data:")
                 if call.response_started:
                     call.send(out)
+                elif relay.began or relay.complete or first_by == math.inf:
+                    self._begin(held + out)
                 else:
-                    record.first_byte = now()
-                    call.begin(200, lines, out)
+                    held += out
                 if call.is_slow:
                     await call.keep_up()
             if not piece:
                 break
-    except TimeoutError:
-        record.client_left = True
-        call.abort()
-        return
-    except ServiceError as error:
-        fault = fault_of(error)
-    finally:
-        record.usage = relay.usage
-    if fault is None and not relay.complete:
-        fault = (relay.failure or cut()).fault
-    if fault is not None:
+        if not relay.complete:
+            return failed or Failed(self._clean((relay.failure or cut()).fault))
         if not call.response_started:
-            raise CallFailed(fault)
-        fault = clean(fault)
-        record.error = fault.kind
-        call.send(relay.fail(fault))
+            self._begin(held or b"\n")
         call.end()
-        return
-    if not call.response_started:
-        call.begin(200, lines, b"\n")
-    call.end()
-    await _read_tail(response)
+        return None
+
+    def _begin(self, first: bytes) -> None:
+        work = self._work
+        work.record.first_byte = self._now()
+        if work.circuit is not None:
+            work.circuit.began(work.ticket)
+        work.call.begin(200, self._head(), first)
+
+
+async def _in_time(response: UpstreamResponse, moment: float) -> bytes:
+    async with asyncio.timeout_at(moment):
+        return await response.piece()
 
 
 async def _read_tail(response: UpstreamResponse) -> None:

@@ -61,7 +61,9 @@ class GatewayProtocol(server.Protocol):
     def _learn(self, data: bytes, before: object) -> None:
         """Remember the head of a request that came whole, unless its call is one from before."""
         cycle: object = self.cycle
-        if type(cycle) is Call and cycle is not before and not self.expect_100_continue:
+        if cycle is before or self.expect_100_continue:
+            return
+        if type(cycle) is Call:
             self._known = KnownHead.of(data, cycle.arrival)
 
     @override

@@ -89,6 +89,14 @@ class _Chance:
         self._bytes, self._at = b"", 0
 
 
+def plain(value: UUID) -> UUID:
+    """The same as one of the standard library's own class: drivers have classes of theirs.
+
+    JSON is written for that one alone, and it is for ids that outlive a request.
+    """
+    return value if type(value) is UUID else UUID(bytes=value.bytes)
+
+
 _uuid_lock = threading.Lock()
 _uuid_last = (0, 0)
 _uuid_chance = _Chance()

@@ -103,13 +103,30 @@ class StreamRelay(Protocol):
     was given back until then is to be sent before the error.
     """
 
-    failure: CallFailed | None
-    usage: Usage | None
-    """The last that the provider said it was."""
-    finish: FinishReason | None
-    """Why the first candidate ended, once it has."""
-    complete: bool
-    """Everything has come: what the provider might still send is of no interest."""
+    @property
+    def failure(self) -> CallFailed | None:
+        """What went wrong."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last that the provider said it was."""
+        ...
+
+    @property
+    def finish(self) -> FinishReason | None:
+        """Why the first candidate ended, once it has."""
+        ...
+
+    @property
+    def began(self) -> bool:
+        """Whether something of the answer itself has come, and not only what opens it."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Everything has come: what the provider might still send is of no interest."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take what the provider sent; gives whole events for the caller."""

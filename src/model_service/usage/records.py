@@ -1,8 +1,9 @@
 """What a journal's records say: flat lists as JSON, cheap to make and to read."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,7 +21,6 @@ INTERRUPTED_STATUS: Final = 500
 #: The class of error of such a call.
 INTERRUPTED: Final = "interrupted"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Longest text kept where a payload is too long even without `why` and tags, in characters.
 _MOST_TEXT: Final = 255
 #: Largest number of tokens believed; what is above it does not even fit a JSON integer.
@@ -161,7 +161,7 @@ def parse_event(payload: bytes) -> UsageEvent:
     try:
         return UsageEvent(
             id=UUID(values[1]),
-            time=_EPOCH + timedelta(milliseconds=values[2]),
+            time=datetime.fromtimestamp(values[2] / 1000, UTC),
             request_id=values[3],
             user_id=values[4],
             token_id=_uuid(values[5]),
@@ -190,7 +190,7 @@ def parse_event(payload: bytes) -> UsageEvent:
             tags=tuple(values[_TAGS]),
             why=values[_WHY],
         )
-    except (TypeError, AttributeError, ArithmeticError) as error:
+    except (TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise ValueError("not an event") from error
 
 
@@ -206,7 +206,7 @@ def interrupted(payload: bytes) -> UsageEvent:
     try:
         return UsageEvent(
             id=UUID(values[1]),
-            time=_EPOCH + timedelta(milliseconds=values[2]),
+            time=datetime.fromtimestamp(values[2] / 1000, UTC),
             request_id=values[3],
             user_id=values[4],
             token_id=_uuid(values[5]),
@@ -227,7 +227,7 @@ def interrupted(payload: bytes) -> UsageEvent:
             tags=tuple(values[16]),
             why={"interrupted": "the process ended before the call did"},
         )
-    except (TypeError, AttributeError, ArithmeticError) as error:
+    except (TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise ValueError("not a call begun") from error
 
 
@@ -238,6 +238,8 @@ def _load(payload: bytes, length: int) -> list[Any]:
     return values
 
 
+# The same few tokens and keys, over and over.
+@lru_cache(4096)
 def _uuid(text: str | None) -> UUID | None:
     return None if text is None else UUID(text)
 
@@ -281,6 +283,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller put into a pa
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | float | UUID):
+    if value is None or isinstance(value, bool | float):
         return value
     return str(value)

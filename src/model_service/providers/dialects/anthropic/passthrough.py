@@ -73,6 +73,7 @@ class AnthropicRelay:
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
+        self.began = False
         self.complete = False
         self._model = model
         self._parser = EventParser()
@@ -148,6 +149,7 @@ class AnthropicRelay:
         self._malformed = False
         kind = document.get("type")
         if kind == "content_block_delta":
+            self.began = True
             delta = document.get("delta")
             text = delta.get("text") if isinstance(delta, dict) else None
             if isinstance(text, str):
@@ -155,6 +157,8 @@ class AnthropicRelay:
             return block
         if kind == "message_start":
             return self._start(block, document)
+        if kind != "ping":
+            self.began = True
         if kind == "message_delta":
             self._note_end(document)
         elif kind == "message_stop":

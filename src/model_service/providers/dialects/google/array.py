@@ -37,6 +37,11 @@ class ArrayRelay:
         """Why the answer ended."""
         return self._relay.finish
 
+    @property
+    def began(self) -> bool:
+        """Whether something of the answer itself has come."""
+        return self._relay.began
+
     def feed(self, data: bytes) -> bytes:
         """Take what the provider sent."""
         return self._taken(self._relay.feed(data))

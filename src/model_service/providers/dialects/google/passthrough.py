@@ -63,6 +63,7 @@ class GoogleRelay:
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
+        self.began = False
         self.complete = False
         self._one = one_candidate
         self._parser = EventParser()
@@ -142,6 +143,7 @@ class GoogleRelay:
             self.usage = usage
         candidates = document.get("candidates")
         if isinstance(candidates, list) and candidates:
+            self.began = True
             for candidate in candidates:
                 if isinstance(candidate, dict):
                     self._read_candidate(candidate)

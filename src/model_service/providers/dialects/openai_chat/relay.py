@@ -46,6 +46,7 @@ class ChatRelay:
         "_repeats",
         "_seen",
         "_wants_usage",
+        "began",
         "complete",
         "failure",
         "finish",
@@ -56,6 +57,7 @@ class ChatRelay:
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
+        self.began = False
         self.complete = False
         self._model = model
         self._named = orjson.dumps(model)
@@ -156,6 +158,8 @@ class ChatRelay:
         self._malformed = False
         choices = document.get("choices")
         if choices and type(choices) is list:
+            if not self.began:
+                self.began = any(map(_says_something, choices))
             for choice in choices:
                 if type(choice) is dict and (choice.get("finish_reason") or "error" in choice):
                     self._end_choice(choice)
@@ -252,6 +256,16 @@ class ChatRelay:
             if block.count(key + written) == 1:
                 return block.replace(key + written, key + self._named)
         return _NOTHING
+
+
+def _says_something(choice: object) -> bool:
+    """Whether there is more to it than the role that an answer opens with."""
+    if type(choice) is not dict:
+        return False
+    delta = choice.get("delta")
+    return bool(choice.get("finish_reason")) or (
+        type(delta) is dict and any(delta[name] for name in delta if name != "role")
+    )
 
 
 def _without_empty_usage(block: bytes) -> bytes:

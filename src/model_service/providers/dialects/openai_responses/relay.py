@@ -36,12 +36,13 @@ class ResponseRelay:
     """One stream's way back."""
 
     __slots__ = ("_faults", "_held", "_is_wrong", "_model", "_number", "_parser", "_response",
-                 "complete", "failure", "finish", "usage")  # fmt: skip
+                 "began", "complete", "failure", "finish", "usage")  # fmt: skip
 
     def __init__(self, faults: OpenAIFaults, model: str) -> None:
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
+        self.began = False
         self.complete = False
         self._faults = faults
         self._model = model
@@ -116,6 +117,8 @@ class ResponseRelay:
             if type(kind) is not str or kind == "error":
                 self._take_error(document)
                 return b""
+            if kind not in _BEGINNINGS:
+                self.began = True
             edited = block if kind not in _WITH_RESPONSE else self._lifecycle(kind, document, block)
         except Wrong:
             self._is_wrong = True
