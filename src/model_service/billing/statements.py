@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
@@ -36,6 +36,8 @@ from model_service.http.wire import format_moment
 
 #: Said in the content, so that a later form can be told from this one.
 FORM: Final = 1
+# As exact as the other, save that here something is cut off.
+_ROUNDING: Final = Context(prec=EXACT.prec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,8 @@ def total_of(lines: Iterable[Line]) -> Decimal:
 
 def rounded(amount: Decimal) -> Decimal:
     """To whole cents; a half goes to the even one, so that halves even out."""
-    return amount.quantize(CENT, ROUND_HALF_EVEN)
+    # Adding nothing makes a plain zero of a negative one.
+    return EXACT.add(amount.quantize(CENT, ROUND_HALF_EVEN, _ROUNDING), ZERO)
 
 
 def plain(amount: Decimal) -> str:
