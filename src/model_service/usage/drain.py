@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 DRAIN_INTERVAL: Final = 0.2
 #: Most seconds between two tries while usage cannot be stored.
 MOST_BACKOFF: Final = 5.0
+#: Records read at a time. The store puts them into words on the event loop, where calls wait.
+_MOST_RECORDS: Final = 256
 
 
 class Drainer:
@@ -97,7 +99,9 @@ class Drainer:
 
     async def _drain(self, segment: Segment) -> None:
         while segment.drained < (stop := self._journal.end_of(segment)):
-            part = await asyncio.to_thread(read_part, segment.path, segment.drained, stop)
+            part = await asyncio.to_thread(
+                read_part, segment.path, segment.drained, stop, _MOST_RECORDS
+            )
             payloads = [record.payload for record in part.records if record.kind == EVENT]
             if payloads:
                 await self._delivery.tell(payloads)

@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 #: A call was begun.
 BEGUN: Final = 1
@@ -36,6 +36,7 @@ _MARK_AT: Final = 64
 _MARK: Final = Struct("<QI")
 _CRC: Final = Struct("<I")
 _REST: Final = Struct("<IQ")
+_RECORD: Final = Struct("<IIQ")
 _KIND_SHIFT: Final = 24
 _LENGTH: Final = (1 << _KIND_SHIFT) - 1
 _SUFFIX: Final = ".segment"
@@ -49,6 +50,8 @@ crc32: Final = zlib.crc32
 #: What is added to a payload's length, by kind.
 BEGUN_BITS: Final = BEGUN << _KIND_SHIFT
 EVENT_BITS: Final = EVENT << _KIND_SHIFT
+_LEAST_BITS: Final = BEGUN_BITS
+_MOST_BITS: Final = EVENT_BITS | _LENGTH
 
 
 def segment_path(directory: Path, number: int) -> Path:
@@ -168,8 +171,7 @@ def marked(path: Path) -> int:
     return offset if offset >= START and crc == crc32(data[:8]) else START
 
 
-@dataclass(slots=True)
-class Record:
+class Record(NamedTuple):
     """One record as it was read; `end` is the offset behind it."""
 
     kind: int
@@ -236,9 +238,11 @@ def read_part(path: Path, start: int, stop: int | None = None, most: int = 512) 
 def _record(data: bytes, at: int, start: int) -> Record | None:
     """The record at an offset of the data; None when there is no whole one."""
     behind = _behind(data, at)
-    if behind is None or _CRC.unpack_from(data, at)[0] != crc32(data[at + 4 : behind]):
+    if behind is None:
         return None
-    bits, ticket = _REST.unpack_from(data, at + 4)
+    crc, bits, ticket = _RECORD.unpack_from(data, at)
+    if crc != crc32(data[at + 4 : behind]):
+        return None
     return Record(bits >> _KIND_SHIFT, ticket, data[at + RECORD_BYTES : behind], start + behind)
 
 
@@ -246,11 +250,11 @@ def _behind(data: bytes, at: int) -> int | None:
     """Where the record at an offset ends, going by its length; None when that makes no sense."""
     if len(data) - at < RECORD_BYTES:
         return None
-    bits = _REST.unpack_from(data, at + 4)[0]
-    behind = at + RECORD_BYTES + (bits & _LENGTH)
-    if bits >> _KIND_SHIFT not in (BEGUN, EVENT) or behind > min(len(data), at + MOST_RECORD):
+    bits: int = _RECORD.unpack_from(data, at)[1]
+    size = RECORD_BYTES + (bits & _LENGTH)
+    if not _LEAST_BITS <= bits <= _MOST_BITS or size > MOST_RECORD or at + size > len(data):
         return None
-    return int(behind)
+    return at + size
 
 
 def _has_more(path: Path, offset: int) -> bool:
