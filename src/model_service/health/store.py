@@ -59,7 +59,7 @@ class SqlHealthStore:
             )
             if is_change:
                 await self._note(connection, change, new, instance)
-            await notify(connection, TOPIC, orjson.dumps(change.place).decode())
+            await notify(connection, TOPIC, orjson.dumps(list(change.place)).decode())
         return is_change
 
     async def states(self) -> Sequence[KnownState]:
