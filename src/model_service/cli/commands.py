@@ -7,6 +7,8 @@ from uuid import UUID
 import typer
 
 from model_service import __version__
+from model_service.cli import money_commands
+from model_service.cli import billing_commands
 
 
 def build() -> typer.Typer:
@@ -25,7 +27,9 @@ def build() -> typer.Typer:
     app.add_typer(_secret())
     app.add_typer(_audit())
     app.add_typer(_tokens())
-    app.add_typer(_prices())
+    app.add_typer(billing_commands.group())
+    app.add_typer(money_commands.prices())
+    app.add_typer(money_commands.usage())
     return app
 
 
@@ -57,18 +61,6 @@ def _tokens() -> typer.Typer:
     group.command(name="create")(tokens_create)
     group.command(name="list")(tokens_list)
     group.command(name="revoke")(tokens_revoke)
-    return group
-
-
-def _prices() -> typer.Typer:
-    group = typer.Typer(
-        name="prices",
-        help="What models cost, and editions of the price book.",
-        no_args_is_help=True,
-    )
-    group.command(name="show")(prices_show)
-    group.command(name="update")(prices_update)
-    group.command(name="list")(prices_list)
     return group
 
 
@@ -304,54 +296,6 @@ def tokens_list(
     from model_service.cli.tokens import show
 
     show(user, as_json=json)
-
-
-def prices_show(
-    provider: Annotated[str | None, typer.Option(help="Only this provider's models.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A registered name, or a provider's own id.")
-    ] = None,
-    at: Annotated[str | None, typer.Option(help="ISO 8601 time or day; now without it.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
-) -> None:
-    """Show what models cost in US dollars for a million tokens, and by which edition."""
-    from model_service.cli.prices import show
-
-    show(provider, model, at, as_json=json)
-
-
-def prices_update(
-    file: Annotated[
-        Path,
-        typer.Argument(help="Prices in our format or that of genai-prices; see docs/money.md."),
-    ],
-    name: Annotated[
-        str | None, typer.Option(help="The edition's name, instead of the file's own.")
-    ] = None,
-    effective_from: Annotated[
-        str | None,
-        typer.Option(
-            "--effective-from", help="ISO 8601 time or day from which it counts; else the file's."
-        ),
-    ] = None,
-    backdate: Annotated[
-        bool, typer.Option("--backdate", help="Let it count from a moment that is past.")
-    ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Read the file, store nothing.")] = False,
-) -> None:
-    """Bring in an edition of the price book; every running instance prices by it at once."""
-    from model_service.cli.prices import update
-
-    update(file, name, effective_from, backdate=backdate, check=check)
-
-
-def prices_list(
-    json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
-) -> None:
-    """List the editions of the price book, in the order in which they begin to count."""
-    from model_service.cli.prices import editions
-
-    editions(as_json=json)
 
 
 def tokens_revoke(
