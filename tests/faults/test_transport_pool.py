@@ -1,19 +1,24 @@
 """Kept-alive connections: used again, replaced when stale, limited, and never confused."""
 
 import asyncio
+import contextlib
 import os
 
 import pytest
 
-from model_service.kernel.errors import ConnectFailed, UpstreamClosed
+from model_service.kernel.errors import ConnectFailed, EgressRefused, UpstreamClosed
 from model_service.providers import transport as transport_module
+from model_service.providers.connection import Connection
 from model_service.providers.egress import EgressPolicy
 from model_service.providers.endpoint import parse_endpoint
-from model_service.providers.transport import UpstreamResponse
+from model_service.providers.exchange import Exchange
+from model_service.providers.pool import Pool
+from model_service.providers.transport import Limits, UpstreamRequest, UpstreamResponse
 from tests.faults.hostile import (
     BRIEFLY,
     HELLO,
     OK,
+    PATIENT,
     Wire,
     a_transport,
     always_hello,
@@ -55,6 +60,18 @@ async def test_connection_the_server_will_close_is_not_used_again(answer: bytes)
         await server.client_left()
         assert await fetch(transport, server) == b"hello"
         assert server.connections == 2
+
+
+async def test_a_request_that_may_not_be_sent_takes_no_connection() -> None:
+    over: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+    async with serve(always_hello) as server, a_transport() as transport:
+        await fetch(transport, server)
+        for value in ("a\nb", "sound"):
+            request = UpstreamRequest(server.endpoint(), "GET", "/", (("x-a", value),))
+            with contextlib.suppress(EgressRefused):
+                assert transport.begin(request, PATIENT, Limits(), over.set_result) is not None
+        assert (await over).taken() == b"hello"
+        assert server.connections == 1
 
 
 async def test_connection_closed_while_free_is_not_used_again() -> None:
@@ -258,8 +275,15 @@ async def test_cancelled_waiter_leaves_the_line() -> None:
         ]
 
 
-async def test_waiter_cancelled_after_getting_a_connection_passes_it_on() -> None:
-    release = asyncio.Event()
+async def test_waiter_cancelled_after_getting_a_connection_passes_it_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, hand_over = asyncio.Event(), Pool.connection_free
+
+    def hand_over_and_cancel(pool: Pool, connection: Connection) -> None:
+        """The connection is handed over, and its new owner has not run yet."""
+        hand_over(pool, connection)
+        waiting.cancel()
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -275,10 +299,9 @@ async def test_waiter_cancelled_after_getting_a_connection_passes_it_on() -> Non
         response: UpstreamResponse = await ask(transport, server)
         waiting = asyncio.ensure_future(fetch(transport, server, "/cancelled"))
         await asyncio.sleep(0)  # one turn: it is in line
+        monkeypatch.setattr(Pool, "connection_free", hand_over_and_cancel)
         release.set()
         assert await response.read() == b"hello"
-        # The connection was handed over in the same turn, and its new owner has not run yet.
-        waiting.cancel()
         assert await fetch(transport, server, "/after") == b"hello"
         assert waiting.cancelled()
         assert server.connections == 1

@@ -103,11 +103,12 @@ class Transport:
         `when_over` is called in the event loop, later, when the whole answer is here or will never
         be. Raises EgressRefused.
         """
+        head = request_head(request)  # first: a connection that is taken has to be used
         pool = self._pools.get((request.endpoint.origin, request.endpoint.trusted))
         connection = None if pool is None else pool.take()
         if connection is None:
             return None
-        head, loop = request_head(request), connection.loop
+        loop = connection.loop
         exchange = Exchange(loop, limits, when_over=when_over)
         connection.start(exchange, head, request.body, timeouts, loop.time() + timeouts.total)
         return exchange
