@@ -7,8 +7,7 @@ from uuid import UUID
 import typer
 
 from model_service import __version__
-from model_service.cli import money_commands
-from model_service.cli import billing_commands
+from model_service.cli import billing_commands, money_commands
 
 
 def build() -> typer.Typer:
