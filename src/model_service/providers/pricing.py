@@ -99,6 +99,7 @@ class Price:
     __slots__ = (
         "_cached_input",
         "_call",
+        "_dearest",
         "_extras",
         "_image",
         "_input",
@@ -147,6 +148,7 @@ class Price:
             self._call,
         ) = (int(amount.scaleb(places, _ROOM)) for amount in amounts)
         self._extras = bool(self._image or self._call)
+        self._dearest = max(self._input, self._cached_input, self._write, self._write_1h)
 
     def cost(self, usage: Usage, images: int = 0) -> Decimal:
         """US dollars for a call. Reasoning is part of the output, and costs as much."""
@@ -165,6 +167,17 @@ class Price:
         if self._extras:
             units += images * self._image + self._call
         return units * self._scale
+
+    def ceiling(self, prompt: int, output: int) -> Decimal:
+        """The most US dollars that a call can cost with a prompt and an output of that length.
+
+        That is when all of the prompt is written to a cache, where that costs more than reading.
+        Images that are paid for by number come on top.
+        """
+        for start, price in self._steps:
+            if prompt > start:
+                return price.ceiling(prompt, output)
+        return (prompt * self._dearest + output * self._output + self._call) * self._scale
 
     def of_sums(self, usage: Usage, calls: int) -> Decimal:
         """US dollars for so many calls that used that much together.

@@ -118,6 +118,12 @@ def test_half_of_all_rates_is_half_of_the_cost(rates: Rates, usage: Usage) -> No
     assert price_of(double.times(Decimal("0.5"))).cost(usage) == price_of(rates).cost(usage)
 
 
+@given(rates_of(st.one_of(flat, stepped())), usages)
+def test_no_call_costs_more_than_the_ceiling_of_its_length(rates: Rates, usage: Usage) -> None:
+    price = price_of(rates)
+    assert price.cost(usage) <= price.ceiling(usage.prompt, usage.output)
+
+
 def test_what_is_finer_than_rates_are_kept_is_rounded_half_up() -> None:
     price = price_of(Rates(input=Rate(Decimal("0.0000000000000000005"))))
     assert price.cost(Usage(input=1)) == Decimal("1E-18")
