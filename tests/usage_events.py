@@ -20,7 +20,7 @@ from model_service.usage.store import SqlUsageSink
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TABLES = (
     "usage_events", "usage_hourly", "usage_daily",
-    "usage_series", "usage_series_hourly", "usage_series_daily",
+    "usage_series", "usage_series_daily",
 )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ async def test_an_event_told_twice_is_stored_and_summed_once(
     await sink.keep([one, two, one])
     await sink.keep([two, one])
     assert await ids(database) == sorted([one.id, two.id])
-    for table in ("usage_hourly", "usage_daily", "usage_series_hourly", "usage_series_daily"):
+    for table in ("usage_hourly", "usage_daily", "usage_series_daily"):
         assert await summed(database, table) == (2, Decimal("0.000246"))
 
 
@@ -108,7 +108,7 @@ async def test_batches_told_again_in_another_order_and_cut_differently_change_no
     assert await ids(database) == sorted(one.id for one in events)
     expected = total(events)
     assert await summed(database) == (60, expected.cost)
-    assert await summed(database, "usage_series_hourly") == (60, expected.cost)
+    assert await summed(database, "usage_series_daily") == (60, expected.cost)
 
 
 async def test_two_processes_with_overlapping_batches_store_and_sum_each_event_once(

@@ -166,38 +166,54 @@ async def test_days_and_hours_come_in_their_order(
     ]  # fmt: skip
 
 
-async def test_whole_hours_of_a_dropped_month_are_told_as_before(
-    sink: SqlUsageSink, reader: SqlUsageReader, database: Database
+@pytest.mark.parametrize(
+    ("wanted", "by"),
+    [
+        (UsageFilter(since=at(hours=1), until=at(hours=20)), [Dimension.MODEL, Dimension.DAY]),
+        (UsageFilter(model="fast", since=at(hours=1)), [Dimension.HOUR]),
+        (UsageFilter(model="fast", since=at(hours=-12)), [Dimension.USER, Dimension.DAY]),
+    ],
+    ids=["whole hours by one dimension", "hours of a model", "whole days by several"],
+)
+async def test_the_sums_of_a_dropped_month_are_told_as_before(
+    sink: SqlUsageSink,
+    reader: SqlUsageReader,
+    database: Database,
+    wanted: UsageFilter,
+    by: list[Dimension],
 ) -> None:
     events = [event(time=at(minutes=40 * step)) for step in range(50)]
     await sink.keep(events)
-    wanted = UsageFilter(since=at(hours=1), until=at(hours=20))
-    before = await sums_of(reader, wanted, [Dimension.MODEL, Dimension.DAY])
+    before = await sums_of(reader, wanted, by)
     await UsageUpkeep(database, Months(database), SetClock(), 1).drop_before(Month(2026, 3))
-    assert await sums_of(reader, wanted, [Dimension.MODEL, Dimension.DAY]) == before
+    assert await sums_of(reader, wanted, by) == before != {}
     assert (await reader.groups(UsageFilter(), ()))[0].sums == total(events)
     assert await reader.page(UsageFilter(), None, 10) == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "field"),
+    ("wanted", "by", "field"),
     [
-        (UsageFilter(since=at(minutes=30)), "from"),
-        (UsageFilter(since=at(), until=at(hours=5, minutes=1)), "to"),
+        (UsageFilter(since=at(minutes=30)), Dimension.MODEL, "from"),
+        (UsageFilter(since=at(), until=at(hours=5, minutes=1)), Dimension.MODEL, "to"),
+        (UsageFilter(user_id="ada", since=at()), Dimension.MODEL, "from"),
+        (UsageFilter(user_id="ada", until=at(hours=1)), Dimension.MODEL, "to"),
+        (UsageFilter(user_id="ada", model="fast"), Dimension.HOUR, "from"),
     ],
-    ids=["from", "to"],
+    ids=str,
 )
-async def test_part_of_an_hour_of_a_dropped_month_is_refused_and_not_guessed(
+async def test_what_only_dropped_calls_could_tell_is_refused_and_not_guessed(
     sink: SqlUsageSink,
     reader: SqlUsageReader,
     database: Database,
     wanted: UsageFilter,
+    by: Dimension,
     field: str,
 ) -> None:
     await sink.keep([event()])
     await UsageUpkeep(database, Months(database), SetClock(), 1).drop_before(Month(2026, 2))
     with pytest.raises(InvalidInput) as refused:
-        await reader.groups(wanted, [Dimension.MODEL])
+        await reader.groups(wanted, [by])
     assert [fault.field for fault in refused.value.errors] == [field]
 
 

@@ -1,12 +1,9 @@
 """A period of time in the largest pieces that sums are kept for, and the rest in single events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
 
 
 class Grain(StrEnum):
@@ -15,6 +12,16 @@ class Grain(StrEnum):
     EVENT = "event"
     HOURLY = "hourly"
     DAILY = "daily"
+
+    @property
+    def unit(self) -> timedelta:
+        """How long each of its sums is."""
+        return timedelta(days=1) if self is Grain.DAILY else timedelta(hours=1)
+
+    def floor(self, moment: datetime) -> datetime:
+        """The beginning of the hour or day of UTC that the moment is in."""
+        hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        return hour.replace(hour=0) if self is Grain.DAILY else hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,54 +33,35 @@ class Piece:
     until: datetime | None
 
 
-def pieces(since: datetime | None, until: datetime | None, largest: Grain) -> list[Piece]:
-    """The period in pieces that do not overlap and leave nothing out.
+def pieces(since: datetime | None, until: datetime | None, grains: Sequence[Grain]) -> list[Piece]:
+    """The period in pieces that do not overlap, leave nothing out and are in order.
 
-    Days and hours are those of UTC; `largest` is the coarsest grain to use. Every bound of a
-    piece of hours or days is a whole one.
+    `grains` are those that there are sums of, the largest first; each piece of them begins and
+    ends with a whole one. What is left over is of single events.
     """
+    return list(_cut(since, until, grains))
+
+
+def _cut(
+    since: datetime | None, until: datetime | None, grains: Sequence[Grain]
+) -> Iterator[Piece]:
     if since is not None and until is not None and since >= until:
-        return []
-    return [
-        piece
-        for piece in _pieces(since, until, largest)
-        if piece.since is None or piece.until is None or piece.since < piece.until
-    ]
-
-
-def _pieces(since: datetime | None, until: datetime | None, largest: Grain) -> Iterator[Piece]:
-    first_hour, end_hour = _ceiling(since, _HOUR), _floor(until, _HOUR)
-    if first_hour is not None and end_hour is not None and first_hour >= end_hour:
+        return
+    if not grains:
         yield Piece(Grain.EVENT, since, until)
         return
+    grain, *finer = grains
+    first = end = None
     if since is not None:
-        yield Piece(Grain.EVENT, since, first_hour)
-    first_day, end_day = _ceiling(first_hour, _DAY), _floor(end_hour, _DAY)
-    no_day = first_day is not None and end_day is not None and first_day >= end_day
-    if largest is Grain.HOURLY or no_day:
-        yield Piece(Grain.HOURLY, first_hour, end_hour)
-    else:
-        if first_hour is not None:
-            yield Piece(Grain.HOURLY, first_hour, first_day)
-        yield Piece(Grain.DAILY, first_day, end_day)
-        if end_hour is not None:
-            yield Piece(Grain.HOURLY, end_day, end_hour)
+        below = grain.floor(since)
+        first = below if below == since else below + grain.unit
     if until is not None:
-        yield Piece(Grain.EVENT, end_hour, until)
-
-
-def floor_hour(moment: datetime) -> datetime:
-    """The beginning of its hour."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def _floor(moment: datetime | None, unit: timedelta) -> datetime | None:
-    if moment is None:
-        return None
-    hour = floor_hour(moment)
-    return hour if unit is _HOUR else hour.replace(hour=0)
-
-
-def _ceiling(moment: datetime | None, unit: timedelta) -> datetime | None:
-    below = _floor(moment, unit)
-    return below if below is None or below == moment else below + unit
+        end = grain.floor(until)
+    if first is not None and end is not None and first >= end:
+        yield from _cut(since, until, finer)
+        return
+    if first is not None:
+        yield from _cut(since, first, finer)
+    yield Piece(grain, first, end)
+    if end is not None:
+        yield from _cut(end, until, finer)

@@ -25,7 +25,7 @@ from model_service.db.tables import usage_daily, usage_events, usage_hourly
 from model_service.db.uow import Database
 from model_service.usage import summing
 from model_service.usage.domain import Dimension, EventPosition, Group, UsageEvent, UsageFilter
-from model_service.usage.periods import floor_hour
+from model_service.usage.periods import Grain
 from model_service.usage.rollup import Code
 
 _e = usage_events.c
@@ -163,7 +163,7 @@ async def _hours(
     if wanted.until is not None:
         conditions.append(h.period < wanted.until)
     if wanted.since is not None:
-        conditions.append(h.period >= floor_hour(wanted.since))
+        conditions.append(h.period >= Grain.HOURLY.floor(wanted.since))
     query = (
         select(h.period, h.requests).where(*conditions).order_by(h.period.desc()).limit(goal + 1)
     )

@@ -119,12 +119,10 @@ def _by_value(grain: str, period: str) -> str:
     """  # noqa: S608 - made of the names above alone
 
 
-def _by_series(grain: str, period: str) -> str:
-    sums = ", ".join(f"sum({name})" for name in SUMS)
+def _by_series() -> str:
     return f"""
-        INSERT INTO usage_series_{grain} AS t (series, period, {", ".join(SUMS)})
-        SELECT series, {period} AS at, {sums} FROM by_series
-        GROUP BY series, at ORDER BY series, at
+        INSERT INTO usage_series_daily AS t (series, period, {", ".join(SUMS)})
+        SELECT series, day, {", ".join(SUMS)} FROM by_series ORDER BY series, day
         ON CONFLICT (series, period) DO UPDATE SET {_added("t")}
     """  # noqa: S608 - made of the names above alone
 
@@ -132,25 +130,10 @@ def _by_series(grain: str, period: str) -> str:
 _SUMMED = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 _NEW_DAY = "date_trunc('day', hour, 'UTC')"
 
-#: Takes `events`, a JSON array of objects, and gives a row for each key that they used, one for
-#: no key too: `key_id`, `uses`, `last_use` of the events stored, and `late`, how many of those
-#: told were from before what is kept.
-KEEP: Final = f"""
-WITH told AS MATERIALIZED (
-    SELECT {", ".join(map(_told, COLUMNS))}
-    FROM json_to_recordset(CAST(:events AS json))
-        AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
-), horizon AS MATERIALIZED (
-    SELECT kept_since FROM usage_horizon
-), stored AS (
-    INSERT INTO usage_events ({", ".join(COLUMNS)})
-    SELECT {", ".join(COLUMNS)} FROM told
-    WHERE time >= (SELECT kept_since FROM horizon) ORDER BY time, id
-    ON CONFLICT DO NOTHING
-    RETURNING time, user_id, token_id, model, provider, key_id, status, estimated, tags, cost,
-        input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
-        output_tokens, reasoning_tokens
-), calls AS MATERIALIZED (
+#: From the events of a CTE `stored` to the sums: the rest of a WITH list. Each is added once, so
+#: they must be new to the sums.
+ADD_UP: Final = f"""
+calls AS MATERIALIZED (
     SELECT date_trunc('hour', time, 'UTC') AS hour, user_id, token_id, model, provider, key_id,
         status, tags, {ONE_EVENT}
     FROM stored
@@ -162,9 +145,9 @@ WITH told AS MATERIALIZED (
     SELECT encode(substring(sha256(convert_to(ROW({_SERIES})::text, 'UTF8')) FOR 16), 'hex')::uuid
         AS series, *
     FROM (
-        SELECT hour, {_SERIES}, {_SUMMED}
+        SELECT {_NEW_DAY} AS day, {_SERIES}, {_SUMMED}
         FROM (SELECT *, CAST(NULL AS text) AS tag FROM calls UNION ALL SELECT * FROM tagged) AS all_
-        GROUP BY hour, {_SERIES}
+        GROUP BY day, {_SERIES}
     ) AS summed
 ), by_value AS MATERIALIZED (
     SELECT dimension, value, hour, {_SUMMED} FROM (
@@ -185,9 +168,29 @@ WITH told AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 ), hourly AS ({_by_value("hourly", "hour")}
 ), daily AS ({_by_value("daily", _NEW_DAY)}
-), series_hourly AS ({_by_series("hourly", "hour")}
-), series_daily AS ({_by_series("daily", _NEW_DAY)}
+), series_daily AS ({_by_series()}
 )
+"""  # noqa: S608 - made of the names above alone
+
+#: Takes `events`, a JSON array of objects, and gives a row for each key that they used, one for
+#: no key too: `key_id`, `uses`, `last_use` of the events stored, and `late`, how many of those
+#: told were from before what is kept.
+KEEP: Final = f"""
+WITH told AS MATERIALIZED (
+    SELECT {", ".join(map(_told, COLUMNS))}
+    FROM json_to_recordset(CAST(:events AS json))
+        AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
+), horizon AS MATERIALIZED (
+    SELECT kept_since FROM usage_horizon
+), stored AS (
+    INSERT INTO usage_events ({", ".join(COLUMNS)})
+    SELECT {", ".join(COLUMNS)} FROM told
+    WHERE time >= (SELECT kept_since FROM horizon) ORDER BY time, id
+    ON CONFLICT DO NOTHING
+    RETURNING time, user_id, token_id, model, provider, key_id, status, estimated, tags, cost,
+        input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
+        output_tokens, reasoning_tokens
+), {ADD_UP}
 SELECT key_id, count(*) AS uses, max(time) AS last_use,
     (SELECT count(*) FROM told, horizon WHERE time < kept_since) AS late
 FROM stored GROUP BY key_id

@@ -1,10 +1,12 @@
 """Sums by any dimensions and filters: each question asked of the smallest table that knows.
 
-A question about at most one value of one dimension goes to the sums by value, any other one to
-the sums by series. The parts of an hour at either end of the period come from the events.
+A question about at most one dimension goes to the sums by value, by the day and the hour; any
+other one to the sums by series, by the day. What is left over of the period at either end comes
+from the single events.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, select, text
@@ -31,6 +33,7 @@ _TIMES: Final = {
     Dimension.HOUR: "to_char({period} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:00:00.000\"Z\"')",
 }
 _EVENTS: Final = "usage_events AS e"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # An event counts under each of its tags, once.
 _TAGGED: Final = (
     "usage_events AS e CROSS JOIN LATERAL (SELECT DISTINCT unnest(e.tags) AS tag) AS tags_of"
@@ -54,8 +57,13 @@ class Asked:
         self.values = {code: value for code, value in given.items() if value is not None}
         self.codes = {CODES[one] for one in self.by if one in CODES} | set(self.values)
         self.by_tag = Dimension.TAG in self.by
-        largest = Grain.HOURLY if Dimension.HOUR in self.by else Grain.DAILY
-        self.pieces = pieces(wanted.since, wanted.until, largest)
+        grains = [Grain.DAILY, Grain.HOURLY]
+        if len(self.codes) > 1:
+            grains.remove(Grain.HOURLY)
+        if Dimension.HOUR in self.by:
+            grains.remove(Grain.DAILY)
+        self.finest = grains[-1] if grains else Grain.EVENT
+        self.pieces = pieces(wanted.since, wanted.until, grains)
 
     def statement(self, limit: int | None) -> tuple[str, dict[str, Any]]:
         """The SQL and its parameters. There is at least one piece."""
@@ -91,7 +99,7 @@ class Asked:
             return self._of_events(bounds)
         if len(self.codes) <= 1:
             return self._by_value(piece.grain, bounds)
-        return self._by_series(piece.grain, bounds)
+        return self._by_series(bounds)
 
     def _by_value(self, grain: Grain, bounds: list[str]) -> str:
         code = next(iter(self.codes), Code.TOTAL)
@@ -104,10 +112,10 @@ class Asked:
         ]
         return _select(shown, [f"r.{name}" for name in SUMS], f"usage_{grain} AS r", where)
 
-    def _by_series(self, grain: Grain, bounds: list[str]) -> str:
+    def _by_series(self, bounds: list[str]) -> str:
         tagged = "s.tag IS NOT NULL" if Code.TAG in self.codes else "s.tag IS NULL"
         where = [tagged, *bounds, *(f"s.{_filter(code)}" for code in self.values)]
-        tables = f"usage_series_{grain} AS r JOIN usage_series AS s ON s.id = r.series"
+        tables = "usage_series_daily AS r JOIN usage_series AS s ON s.id = r.series"
         return _select(self._shown("r.period", "s."), [f"r.{name}" for name in SUMS], tables, where)
 
     def _of_events(self, bounds: list[str]) -> str:
@@ -163,23 +171,24 @@ async def groups(
         if any(piece.grain is Grain.EVENT for piece in asked.pieces):
             # Asked afterwards, so that nothing was dropped between the question and this one.
             horizon = (await connection.execute(select(usage_horizon.c.kept_since))).scalar_one()
-            _require_events(asked.pieces, horizon)
+            _require_events(asked, horizon)
     return [_group(row, len(asked.by)) for row in rows]
 
 
-def _require_events(asked: Sequence[Piece], horizon: Any) -> None:  # noqa: ANN401 - a datetime
-    for piece in asked:
-        if piece.grain is Grain.EVENT and piece.since is not None and piece.since < horizon:
-            field = "from" if piece is asked[0] else "to"
-            raise InvalidInput(
-                errors=[
-                    FieldFault(
-                        field,
-                        f"must be a whole hour: before {format_moment(horizon)} sums by the hour"
-                        " are kept, and single events no more",
-                    )
-                ]
-            )
+def _require_events(asked: Asked, horizon: datetime) -> None:
+    """Refuse a question that takes single events of a time when there are none any more."""
+    unit = {Grain.DAILY: "day", Grain.HOURLY: "hour"}.get(asked.finest)
+    for piece in asked.pieces:
+        if piece.grain is not Grain.EVENT or (piece.since or _EPOCH) >= horizon:
+            continue
+        is_end = piece is asked.pieces[-1] and len(asked.pieces) > 1
+        message = (
+            f"must not be before {format_moment(horizon)}, when single calls begin to be kept"
+            if unit is None
+            else f"must be where a {unit} of UTC begins: before {format_moment(horizon)} single"
+            " calls are no longer kept"
+        )
+        raise InvalidInput(errors=[FieldFault("to" if is_end else "from", message)])
 
 
 def _group(row: Row[Any], dimensions: int) -> Group:

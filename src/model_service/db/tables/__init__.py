@@ -49,7 +49,6 @@ from model_service.db.tables.usage import (
     usage_hourly,
     usage_series,
     usage_series_daily,
-    usage_series_hourly,
 )
 from model_service.db.tables.webhooks import (
     webhook_attempts,
@@ -107,7 +106,6 @@ __all__ = [
     "usage_hourly",
     "usage_series",
     "usage_series_daily",
-    "usage_series_hourly",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_events",

@@ -102,6 +102,14 @@ def _create_series() -> None:
     op.create_index(
         "ix_usage_series_tag", "usage_series", ["tag"], postgresql_where=text("tag IS NOT NULL")
     )
+    op.create_table(
+        "usage_series_daily",
+        Column("series", Uuid, primary_key=True),
+        Column("period", _moment(), primary_key=True),
+        *_sums(),
+        postgresql_with={"fillfactor": 90},
+    )
+    op.create_index("ix_usage_series_daily_period", "usage_series_daily", ["period"])
 
 
 def _create_sums(grain: str) -> None:
@@ -111,19 +119,9 @@ def _create_sums(grain: str) -> None:
         Column("value", Text, primary_key=True),
         Column("period", _moment(), primary_key=True),
         *_sums(),
-        postgresql_with={"fillfactor": 75},
+        postgresql_with={"fillfactor": 90},
     )
-    op.create_index(
-        f"ix_usage_{grain}_dimension_period", f"usage_{grain}", ["dimension", "period"]
-    )
-    op.create_table(
-        f"usage_series_{grain}",
-        Column("series", Uuid, primary_key=True),
-        Column("period", _moment(), primary_key=True),
-        *_sums(),
-        postgresql_with={"fillfactor": 75},
-    )
-    op.create_index(f"ix_usage_series_{grain}_period", f"usage_series_{grain}", ["period"])
+    op.create_index(f"ix_usage_{grain}_dimension_period", f"usage_{grain}", ["dimension", "period"])
 
 
 def _sums() -> list[Column[Any]]:
@@ -148,7 +146,6 @@ def _sums() -> list[Column[Any]]:
 def downgrade() -> None:
     """Drop them again, the months with the events."""
     for grain in _GRAINS:
-        op.drop_table(f"usage_series_{grain}")
         op.drop_table(f"usage_{grain}")
-    for table in ("usage_series", "usage_horizon", "usage_events"):
+    for table in ("usage_series_daily", "usage_series", "usage_horizon", "usage_events"):
         op.drop_table(table)
