@@ -58,7 +58,10 @@ class Counter:
     is_asked: bool = False
     """Whether the next exchange is to ask about it."""
     reported: int = 0
-    """What was said to be spent of the lease."""
+    """What was said to be spent of the lease; -1 when nobody knows whether that was heard."""
+    spare: int = 0
+    """The number of the next lease. The same until there is one: should the counters have opened
+    it without this worker hearing of it, they take it for the one that they know."""
     consumed: int = 0
     """What was reserved of the lease and not given back, as of the last look."""
     renew_at: float = 0.0
@@ -67,6 +70,10 @@ class Counter:
     dry_until: float = 0.0
     dry_amount: int = 0
     """Until then, demands as large as this are refused without asking."""
+    lines_at: tuple[int, int] = (-1, 0)
+    head: bytes = b""
+    tail: bytes = b""
+    """What answers say of it, around what is left: see `ratelimit_heads`."""
 
     def __post_init__(self) -> None:
         self.lease = Lease(self, 0, None)
@@ -76,7 +83,7 @@ class Counter:
         self.least = min(self.least, amount) if self.need else amount
         self.need += amount
 
-    def ask(self, spare: int) -> Ask:
+    def ask(self) -> Ask:
         """What to say and ask for now. What is owed is said to be held: it counts."""
         lease = self.lease
         if lease.free < 0:
@@ -95,7 +102,7 @@ class Counter:
         self.reported = lease.spent
         self.is_asked = False
         return Ask(
-            self.key, self.window, self.limit, lease.number, spare, lease.opened,
+            self.key, self.window, self.limit, lease.number, self.spare, lease.opened,
             lease.spent, lease.held, least, need, most,
         )  # fmt: skip
 
@@ -108,7 +115,7 @@ class Counter:
         lease = self.lease
         if lease.opened != answer.opened:
             lease = self.lease = Lease(self, ask.spare, answer.opened)
-            self.reported = self.consumed = 0
+            self.spare = self.reported = self.consumed = 0
         lease.free += answer.granted
         lease.held += answer.granted
         lease.window_ends = sent_at + answer.remaining

@@ -126,13 +126,16 @@ class Refill:
         """Give back what is not used, and say what was spent."""
         now = self._now()
         asked = 0
+        if now < self._down_until:
+            return
         for counter in list(self.live):
             lease = counter.lease
-            if now >= lease.window_ends:
+            if counter.reported < 0:
+                self.ask(counter)
+            elif now >= lease.window_ends:
                 counter.forget_window()
                 del self.live[counter]
-                continue
-            if counter.look() or (now >= counter.renew_at and lease.held > 0):
+            elif counter.look() or (now >= counter.renew_at and lease.held > 0):
                 if asked == MOST_ASKED:
                     break
                 asked += 1
@@ -157,22 +160,24 @@ class Refill:
                 finished.set_result(error)
 
     async def _exchange(self, batch: list[Counter]) -> ServiceError | None:
-        asks = []
         for counter in batch:
-            self._numbers += 1
-            asks.append(counter.ask(self._numbers))
-        sent_at = self._now()
+            if not counter.spare:
+                self._numbers += 1
+                counter.spare = self._numbers
         try:
+            asks = [counter.ask() for counter in batch]
+            sent_at = self._now()
             answers = await self._store.exchange(asks)
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             for counter in batch:
                 counter.reported = -1  # nobody knows: it is to be said again
                 self.live[counter] = None
-            self._down_until = self._now() + DOWN_SECONDS
             if not isinstance(error, ServiceError):
                 log.error("limits cannot be counted", error_type=type(error).__name__)
-                return ServiceError()
-            log.warning("limits cannot be counted right now", code=error.code)
+                error = ServiceError()
+            elif self._down_until < 0:
+                log.warning("limits cannot be counted right now", code=error.code)
+            self._down_until = self._now() + DOWN_SECONDS
             return error
         self._down_until = float("-inf")
         for counter, ask, answer in zip(batch, asks, answers, strict=True):
