@@ -205,20 +205,6 @@ class AvailableModel:
     facts: ModelFacts
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPrices:
-    """US dollars for 1,000 tokens of each class; None where no price is published.
-
-    `version` names the price book, so that a cost can be explained later.
-    """
-
-    version: str
-    input: Decimal | None
-    cached_input: Decimal | None
-    cache_write: Decimal | None
-    output: Decimal | None
-
-
 Revision = Callable[[Model], ModelChanges]
 """Given the model as it is stored, what to change of it. May raise to change nothing."""
 

@@ -7,19 +7,17 @@ is read when first needed, in a thread.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from model_service.catalog.capabilities import capabilities_of
-from model_service.catalog.domain import ModelFacts, TokenPrices
+from model_service.catalog.domain import ModelFacts
 from model_service.catalog.genai_listings import listings_of
 from model_service.kernel.types import Provider
 from model_service.providers.price_schedule import Listing
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import ModelInfo
     from genai_prices.types import Provider as Vendor
 
 #: The book's names of our providers. OLLAMA's models cost nothing and are not in it.
@@ -70,27 +68,6 @@ class PriceBook:
             ),
         )
 
-    def prices(
-        self, provider: Provider, model_id: str, at: datetime, base_url: str | None = None
-    ) -> TokenPrices | None:
-        """List prices at a moment, in US dollars for 1,000 tokens; None for an unknown model.
-
-        Where a vendor asks more for long prompts these are the prices of short ones. Cache
-        writes are those of the shortest lifetime.
-        """
-        vendor = self._vendor(provider, base_url)
-        info = self._find(vendor, model_id) if vendor else None
-        if info is None:
-            return None
-        listed = info.get_prices(at)
-        return TokenPrices(
-            version=self._version,
-            input=_per_thousand(listed, "input_mtok"),
-            cached_input=_per_thousand(listed, "cache_read_mtok"),
-            cache_write=_per_thousand(listed, "cache_write_mtok"),
-            output=_per_thousand(listed, "output_mtok"),
-        )
-
     def listings(
         self, provider: Provider, model_id: str, base_url: str | None = None
     ) -> tuple[Listing, ...]:
@@ -127,11 +104,3 @@ class PriceBook:
 def _bare(model_id: str) -> str:
     """The name without Google's collection prefix."""
     return model_id.lower().removeprefix("models/")
-
-
-def _per_thousand(listed: "ModelPrice", key: str) -> Decimal | None:
-    price = getattr(listed, key)
-    if price is None:
-        return None
-    amount: Decimal = price if isinstance(price, Decimal) else price.base
-    return amount.scaleb(-3).normalize()

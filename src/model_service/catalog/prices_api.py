@@ -154,7 +154,7 @@ def router(prices: PriceService, clock: Clock) -> APIRouter:
         "/editions",
         summary="The editions of the price book, in the order in which they begin to count",
         responses=documented(400, 401, 403, 503),
-        openapi_extra=declare(Access.USER),
+        openapi_extra=declare(Access.ADMINISTRATOR),
     )
     async def list_editions(_: Annotated[NoQuery, Query()]) -> EditionList:
         found = await prices.editions()

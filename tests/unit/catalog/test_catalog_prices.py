@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -12,8 +11,8 @@ from model_service.catalog.capabilities import capabilities_of
 from model_service.catalog.domain import ModelFacts
 from model_service.catalog.prices import PriceBook
 from model_service.kernel.types import Provider
+from model_service.providers.pricing import Rate, Rates
 
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
 GROQ = "https://api.groq.com/openai/v1"
 TOGETHER = "https://api.together.ai/v1"
 
@@ -26,22 +25,31 @@ async def book() -> PriceBook:
     return book
 
 
-def test_prices_are_exact_dollars_for_a_thousand_tokens(book: PriceBook) -> None:
-    prices = book.prices(Provider.OPENAI, "gpt-4o", NOW)
-    assert prices is not None
-    assert prices.input == Decimal("0.0025")
-    assert prices.cached_input == Decimal("0.00125")
-    assert prices.output == Decimal("0.01")
-    assert prices.cache_write is None
-    assert prices.version.startswith("genai-prices ")
-    assert prices.version == book.version
+def rates(book: PriceBook, provider: Provider, model_id: str, base_url: str | None = None) -> Rates:
+    """The standard ones of a model with one listing."""
+    (listing,) = (one for one in book.listings(provider, model_id, base_url) if one.tier is None)
+    return listing.rates
 
 
-def test_where_long_prompts_cost_more_the_price_is_that_of_short_ones(book: PriceBook) -> None:
-    prices = book.prices(Provider.ANTHROPIC, "claude-sonnet-4-5-20250929", NOW)
-    assert prices is not None
-    assert (prices.input, prices.output) == (Decimal("0.003"), Decimal("0.015"))
-    assert (prices.cached_input, prices.cache_write) == (Decimal("0.0003"), Decimal("0.00375"))
+def test_listings_are_exact_dollars_for_a_token(book: PriceBook) -> None:
+    assert rates(book, Provider.OPENAI, "gpt-4o") == Rates(
+        input=Rate(Decimal("0.0000025")),
+        cached_input=Rate(Decimal("0.00000125")),
+        output=Rate(Decimal("0.00001")),
+    )
+
+
+def test_the_version_names_the_package(book: PriceBook) -> None:
+    assert book.version.startswith("genai-prices ")
+
+
+def test_where_long_prompts_cost_more_that_is_listed(book: PriceBook) -> None:
+    listed = rates(book, Provider.ANTHROPIC, "claude-sonnet-4-5-20250929")
+    assert listed.input == Rate(Decimal("0.000003"), ((200_000, Decimal("0.000006")),))
+
+
+def test_a_book_that_nobody_read_reads_itself() -> None:
+    assert PriceBook().listings(Provider.OPENAI, "gpt-4o")
 
 
 @pytest.mark.parametrize(
@@ -63,9 +71,8 @@ def test_the_context_window_is_known(
 
 
 def test_a_custom_model_is_known_by_its_vendors_address(book: PriceBook) -> None:
-    known = book.prices(Provider.CUSTOM, "llama-3.3-70b-versatile", NOW, GROQ)
-    assert known is not None
-    assert known.input == Decimal("0.00059")
+    known = rates(book, Provider.CUSTOM, "llama-3.3-70b-versatile", GROQ)
+    assert known.input == Rate(Decimal("0.00000059"))
     openai = book.facts(Provider.CUSTOM, "gpt-4o", "https://api.openai.com/v1")
     assert openai == book.facts(Provider.OPENAI, "gpt-4o")
 
@@ -74,9 +81,9 @@ async def test_a_vendor_is_known_where_the_book_has_another_address() -> None:
     book = PriceBook({TOGETHER: "together"})
     await book.load()
     model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-    known = book.prices(Provider.CUSTOM, model, NOW, TOGETHER)
-    assert known is not None
-    assert known == book.prices(Provider.CUSTOM, model, NOW, "https://api.together.xyz/v1")
+    known = book.listings(Provider.CUSTOM, model, TOGETHER)
+    assert known
+    assert known == book.listings(Provider.CUSTOM, model, "https://api.together.xyz/v1")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,7 @@ def test_of_an_unknown_model_nothing_is_claimed(
     book: PriceBook, provider: Provider, model_id: str, base_url: str | None
 ) -> None:
     assert book.facts(provider, model_id, base_url) == ModelFacts(None, None)
-    assert book.prices(provider, model_id, NOW, base_url) is None
+    assert book.listings(provider, model_id, base_url) == ()
 
 
 def test_the_book_is_not_read_before_it_is_needed() -> None:
