@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
+from typing_extensions import override
+
 from model_service.billing.assembly import Billing, StripeAccess
 from model_service.billing.meter_store import SqlMeterStore
 from model_service.billing.meters import Meter, Metered
@@ -37,7 +39,8 @@ class Announcer(RecordingAnnouncer):
         super().__init__()
         self._where = where
 
-    async def announce(self, type: str, data: Mapping[str, Any]) -> None:  # noqa: A002
+    @override
+    async def announce(self, type: str, data: Mapping[str, Any]) -> None:
         if self._where == "announced" and len(self.told) == 1:
             die()
         await super().announce(type, data)
@@ -46,11 +49,13 @@ class Announcer(RecordingAnnouncer):
 class Store(SqlMeterStore):
     where = ""
 
+    @override
     async def add(self, meter: Meter, now_told: Metered) -> None:
         await super().add(meter, now_told)
         if self.where == "told":
             die()
 
+    @override
     async def settle(self, claim: Claim, settlement: Settlement, now: datetime) -> bool:
         if self.where == "sent":
             die()
@@ -63,6 +68,7 @@ class Store(SqlMeterStore):
 class Sender(StripeMeters):
     where = ""
 
+    @override
     async def send(self, meter: Meter) -> Sent:
         if self.where == "claimed":
             die()

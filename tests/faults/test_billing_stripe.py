@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 import pytest_asyncio
+from typing_extensions import override
 
 from model_service.billing.assembly import StripeAccess
 from model_service.billing.meter_store import SqlMeterStore
@@ -186,7 +187,8 @@ async def test_an_unreachable_stripe_is_tried_for_days_and_nothing_is_lost(
 class Dying(SqlMeterStore):
     """The outbox of a process that dies between Stripe's answer and its being noted."""
 
-    async def settle(self, claim: Claim, settlement: Settlement, now: object) -> bool:  # type: ignore[override]
+    @override
+    async def settle(self, claim: Claim, settlement: Settlement, now: datetime) -> bool:
         raise asyncio.CancelledError
 
 

@@ -1,7 +1,7 @@
 """Statements: drafts, closing them for good, and giving money back on them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from model_service.billing.domain import (
     Account,
     ClosedStatement,
     CreditNote,
+    Line,
     Membership,
     NewCreditNote,
     Statement,
@@ -25,7 +26,7 @@ from model_service.billing.domain import (
 )
 from model_service.billing.months import Month
 from model_service.billing.service import found
-from model_service.billing.statements import Reckoned, closed, opened, reckon, unbilled
+from model_service.billing.statements import closed, opened, reckon, unbilled, usage_lines
 from model_service.kernel.audit import AuditEvent, AuditTrail
 from model_service.kernel.errors import (
     Conflict,
@@ -49,6 +50,8 @@ LATE_MONTHS: Final = 13
 #: Seconds between two looks for months to close, and accounts read at a time.
 _LOOK_SECONDS: Final = 300.0
 _BATCH: Final = 100
+# Users reckoned between two chances for other work.
+_USERS_AT_ONCE: Final = 8
 
 
 class AccountReader(Protocol):
@@ -105,9 +108,9 @@ class StatementStore(Protocol):
         ...
 
     async def billed(
-        self, account_id: UUID, since: date, until: date
+        self, users: Collection[str], since: date, until: date
     ) -> Mapping[tuple[str, str, object], Used]:
-        """What statements billed of those days."""
+        """What statements billed those users for those days."""
         ...
 
     async def include(self, account_id: UUID, sums: Sequence[UsageSum]) -> None:
@@ -154,14 +157,14 @@ class StatementService:
         account = found(await self.accounts.get(account_id))
         kept = await self.store.of_month(account_id, month)
         if kept is not None:
-            return opened(kept)
+            return await _opened(kept)
         if month < account.first_month:
             raise NotFound(f"The account's first month is {account.first_month}")
-        return (await self._reckoned(account, month)).statement
+        return await self._reckoned(account, month)
 
     async def get(self, statement_id: UUID) -> Statement:
         """A closed statement. Raises NotFound."""
-        return opened(await self.kept(statement_id))
+        return await _opened(await self.kept(statement_id))
 
     async def kept(self, statement_id: UUID) -> ClosedStatement:
         """A closed statement in the very form that its digest is of. Raises NotFound."""
@@ -193,14 +196,14 @@ class StatementService:
             account = found(await self.accounts.held(account_id))
             kept = await self.store.of_month(account_id, month)
             if kept is not None:
-                return opened(kept)
+                return await _opened(kept)
             if month < account.first_month:
                 raise _wrong_month(f"is before the account's first one, {account.first_month}")
             if month != account.open_month:
                 raise Conflict(f"The statement of {account.open_month} has to be closed first")
             kept = await self._close(account, month)
         log.info("statement closed", statement_id=str(kept.id), number=kept.number)
-        return opened(kept)
+        return await _opened(kept)
 
     async def credit(self, statement_id: UUID, new: NewCreditNote) -> CreditNote:
         """Give money back on a closed statement; under one reference, once.
@@ -250,11 +253,11 @@ class StatementService:
         return await self.store.credited(statement_ids)
 
     async def _close(self, account: Account, month: Month) -> ClosedStatement:
-        reckoned = await self._reckoned(account, month)
-        statement, now = reckoned.statement, self.clock.now()
-        kept = closed(statement, await self.store.next_number("statement"), now)
+        statement = await self._reckoned(account, month, for_good=True)
+        now = self.clock.now()
+        number = await self.store.next_number("statement")
+        kept = await asyncio.to_thread(closed, statement, number, now)
         await self.store.add(kept, account.terms.markup_percent)
-        await self.store.include(account.id, reckoned.first_billed)
         await self.accounts.change(
             account.id,
             {"open_month": month.following.first_day, "carried": statement.carried_out},
@@ -274,24 +277,37 @@ class StatementService:
         )
         return kept
 
-    async def _reckoned(self, account: Account, month: Month) -> Reckoned:
-        """The month's statement as of now. Usage is read one month at a time, as it may be much."""
+    async def _reckoned(
+        self, account: Account, month: Month, *, for_good: bool = False
+    ) -> Statement:
+        """The month's statement as of now; `for_good`, what it bills is noted as billed.
+
+        A few users at a time: with many, this would take seconds in which nobody else in this
+        process is answered.
+        """
         memberships = await self.accounts.memberships(account.id)
         markups = await self.store.markups(account.id)
-        first = max(account.first_month, month.shifted(-LATE_MONTHS))
-        new: list[UsageSum] = []
-        for part in first.until(month.following):
-            users = {
-                one.user_id
-                for one in memberships
-                if one.since < part.end and (one.until is None or one.until > part.first_day)
-            }
-            # An open month before this one gets a statement of its own.
-            if users and (part == month or part in markups):
-                sums = await self.usage.by_day(users, part.first_day, part.end)
-                billed = await self.store.billed(account.id, part.first_day, part.end)
-                new += unbilled(sums, billed, memberships)
-        return reckon(uuid7(), account, month, new, markups.__getitem__)
+        lines: list[Line] = []
+        for part in max(account.first_month, month.shifted(-LATE_MONTHS)).until(month.following):
+            if part != month and part not in markups:
+                continue  # it is open, and gets a statement of its own
+            users = sorted(
+                {
+                    one.user_id
+                    for one in memberships
+                    if one.since < part.end and (one.until is None or one.until > part.first_day)
+                }
+            )
+            for start in range(0, len(users), _USERS_AT_ONCE):
+                few = set(users[start : start + _USERS_AT_ONCE])
+                sums = await self.usage.by_day(few, part.first_day, part.end)
+                billed = await self.store.billed(few, part.first_day, part.end)
+                theirs = [one for one in memberships if one.user_id in few]
+                new = unbilled(sums, billed, theirs)
+                lines += usage_lines(account.terms, month, new, markups.__getitem__)
+                if for_good:
+                    await self.store.include(account.id, new)
+        return await asyncio.to_thread(reckon, uuid7(), account, month, lines)
 
     async def _record(self, kind: str, statement_id: UUID, reason: str) -> None:
         event = AuditEvent(type=kind, subject=f"statement:{statement_id}", reason=reason)
@@ -347,6 +363,11 @@ class Closer:
                 break
             count += 1
         return count
+
+
+async def _opened(kept: ClosedStatement) -> Statement:
+    # In a thread, as all that goes over the lines at once: there may be ten thousand.
+    return await asyncio.to_thread(opened, kept)
 
 
 def _wrong_month(message: str) -> InvalidInput:

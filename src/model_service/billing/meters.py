@@ -36,6 +36,7 @@ LATE_DAYS: Final = 33
 _EACH_HOUR: Final = 2
 _LOOK_SECONDS: Final = 60.0
 _BATCH: Final = 100
+_USERS_AT_ONCE: Final = 50
 
 
 class MeterState(StrEnum):
@@ -200,17 +201,20 @@ class Collector:
     async def _known(self, account: Account, since: date, until: date) -> dict[date, Metered]:
         """What each day comes to, as far as is known."""
         memberships = await self._accounts.memberships(account.id)
-        users = {one.user_id for one in memberships if one.until is None or one.until > since}
-        if not users:
-            return {}
-        markups = await self._markups.markups(account.id)
+        users = sorted(
+            {one.user_id for one in memberships if one.until is None or one.until > since}
+        )
+        markups = await self._markups.markups(account.id) if users else {}
         of_user: dict[str, list[Membership]] = {}
         for membership in memberships:
             of_user.setdefault(membership.user_id, []).append(membership)
         days: dict[date, Used] = {}
-        for entry in await self._usage.by_day(users, since, until):
-            if any(one.covers(entry.day) for one in of_user[entry.user_id]):
-                days[entry.day] = days.get(entry.day, NOTHING).plus(entry.used)
+        # A few users at a time, so that others are answered in between.
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            few = users[start : start + _USERS_AT_ONCE]
+            for entry in await self._usage.by_day(few, since, until):
+                if any(one.covers(entry.day) for one in of_user[entry.user_id]):
+                    days[entry.day] = days.get(entry.day, NOTHING).plus(entry.used)
         return {
             day: Metered(
                 used,

@@ -1,6 +1,6 @@
 """Statements, what they billed, and credit notes, in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -119,11 +119,11 @@ class SqlStatementStore:
             return {Month.of(row.month): row.markup_percent for row in rows}
 
     async def billed(
-        self, account_id: UUID, since: date, until: date
+        self, users: Collection[str], since: date, until: date
     ) -> Mapping[tuple[str, str, object], Used]:
-        """What statements billed of those days, by user, model and day."""
+        """What statements billed those users for those days, by user, model and day."""
         query = select(billing_included).where(
-            _i.account_id == account_id, _i.day >= since, _i.day < until
+            _i.user_id == func.any(sorted(users)), _i.day >= since, _i.day < until
         )
         async with self._db.single() as connection:
             rows = await connection.execute(query)

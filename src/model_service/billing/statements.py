@@ -7,7 +7,7 @@ more than half a cent away from what its usage and fees come to, however many th
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from hashlib import sha256
@@ -40,14 +40,6 @@ FORM: Final = 1
 _ROUNDING: Final = Context(prec=EXACT.prec)
 
 
-@dataclass(frozen=True, slots=True)
-class Reckoned:
-    """A statement as it would be closed now, and the usage that it is the first to bill."""
-
-    statement: Statement
-    first_billed: tuple[UsageSum, ...]
-
-
 def unbilled(
     sums: Iterable[UsageSum],
     billed: Mapping[tuple[str, str, object], Used],
@@ -70,14 +62,13 @@ def unbilled(
     return found
 
 
-def reckon(
-    statement_id: UUID,
-    account: Account,
+def usage_lines(
+    terms: Terms,
     month: Month,
-    first_billed: Sequence[UsageSum],
+    first_billed: Iterable[UsageSum],
     markup_of: Callable[[Month], Decimal],
-) -> Reckoned:
-    """The statement of a month over usage that was not billed before.
+) -> list[Line]:
+    """Lines of a month's statement for usage that was not billed before, by user and model.
 
     Usage of earlier months comes as late lines, at the markup of its own month, which is what
     `markup_of` tells: late or not, it costs the same.
@@ -86,41 +77,36 @@ def reckon(
     for entry in first_billed:
         key = (Month.of(entry.day), entry.user_id, entry.model)
         grouped[key] = grouped.get(key, NOTHING).plus(entry.used)
-    lines: list[Line] = []
-    for (used_in, user_id, model), used in sorted(grouped.items(), key=lambda item: item[0]):
+    lines = []
+    for (used_in, user_id, model), used in grouped.items():
         late = used_in != month
-        markup = markup_of(used_in) if late else account.terms.markup_percent
-        lines.append(
-            Line(
-                LineKind.LATE if late else LineKind.USAGE,
-                charged(used.cost, markup),
-                user_id,
-                model,
-                used_in,
-                used,
-                markup,
-            )
-        )
-    lines.sort(key=lambda line: line.kind is LineKind.LATE)
+        markup = markup_of(used_in) if late else terms.markup_percent
+        kind = LineKind.LATE if late else LineKind.USAGE
+        amount = charged(used.cost, markup)
+        lines.append(Line(kind, amount, user_id, model, used_in, used, markup))
+    return lines
+
+
+def reckon(statement_id: UUID, account: Account, month: Month, usage: Sequence[Line]) -> Statement:
+    """The statement of a month, as a draft, over the lines of its usage."""
+    lines = sorted(usage, key=_place)
     lines += _fees(account.terms, total_of(lines), month)
-    due = EXACT.add(total_of(lines), account.carried)
+    sum_of_lines = total_of(lines)
+    due = EXACT.add(sum_of_lines, account.carried)
     total = rounded(due)
-    rounding = EXACT.subtract(total, total_of(lines))
+    rounding = EXACT.subtract(total, sum_of_lines)
     if rounding:
         lines.append(Line(LineKind.ROUNDING, rounding))
-    return Reckoned(
-        Statement(
-            id=statement_id,
-            account_id=account.id,
-            account_name=account.name,
-            month=month,
-            terms=account.terms,
-            lines=tuple(lines),
-            total=total,
-            carried_in=account.carried,
-            carried_out=EXACT.subtract(due, total),
-        ),
-        tuple(first_billed),
+    return Statement(
+        id=statement_id,
+        account_id=account.id,
+        account_name=account.name,
+        month=month,
+        terms=account.terms,
+        lines=tuple(lines),
+        total=total,
+        carried_in=account.carried,
+        carried_out=EXACT.subtract(due, total),
     )
 
 
@@ -215,6 +201,12 @@ def plain(amount: Decimal) -> str:
     shown = format(amount.normalize(EXACT), "f")
     whole, _, fraction = shown.partition(".")
     return f"{whole}.{fraction.ljust(2, '0')}"
+
+
+def _place(line: Line) -> tuple[bool, str, str, str]:
+    """Late lines come last; else by month, user and model."""
+    late = line.kind is LineKind.LATE
+    return late, str(line.month), line.user_id or "", line.model or ""
 
 
 def _fees(terms: Terms, usage: Decimal, month: Month) -> list[Line]:

@@ -31,6 +31,7 @@ from model_service.billing.statements import (
     rounded,
     total_of,
     unbilled,
+    usage_lines,
 )
 
 FIRST = Month(2027, 11)  # February 2028 has 29 days
@@ -77,18 +78,19 @@ class Ledger:
             if day < month.end
         ]
         new = unbilled(sums, self.billed, self.members)
-        reckoned = reckon(uuid4(), self.account, month, new, self.markups.__getitem__)
-        for entry in reckoned.first_billed:
+        lines = usage_lines(self.account.terms, month, new, self.markups.__getitem__)
+        statement = reckon(uuid4(), self.account, month, lines)
+        for entry in new:
             key = (entry.user_id, entry.model, entry.day)
             self.billed[key] = self.billed.get(key, NOTHING).plus(entry.used)
         self.markups[month] = self.account.terms.markup_percent
         self.account = replace(
             self.account,
             open_month=month.following,
-            carried=reckoned.statement.carried_out,
+            carried=statement.carried_out,
         )
-        self.statements.append(reckoned.statement)
-        return reckoned.statement
+        self.statements.append(statement)
+        return statement
 
 
 def members_of(account_id: UUID, *users: str) -> list[Membership]:
