@@ -166,7 +166,7 @@ async def fill(url: Secret[str], database: Database, rows: int) -> str:
     return (
         f"Bytes for each of {stored:,} events, with request ids of 36 characters, a tag on every"
         f" fourth and no\nrecord of why; filled in {filled:.0f} s. Target: at most 600 for an event"
-        " with its indexes. Sums grow\nwith the users, keys and tokens that call within an hour, and"
+        " with its indexes. Sums grow\nwith the users, keys and tokens that call in an hour, and"
         " with the combinations of all dimensions\nthat occur in a day, not with the calls: the"
         " more calls, the less for each.\n\n" + report.table(["what", "bytes an event"], cells)
     )

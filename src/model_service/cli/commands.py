@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from model_service import __version__
-from model_service.cli import billing_commands, money_commands
+from model_service.cli import billing_commands, money_commands, usage_commands
 
 
 def build() -> typer.Typer:
@@ -28,7 +28,9 @@ def build() -> typer.Typer:
     app.add_typer(_tokens())
     app.add_typer(billing_commands.group())
     app.add_typer(money_commands.prices())
-    app.add_typer(money_commands.usage())
+    usage = money_commands.usage()
+    usage_commands.add_to(usage)
+    app.add_typer(usage)
     return app
 
 

@@ -23,7 +23,9 @@ def prices() -> typer.Typer:
 def usage() -> typer.Typer:
     """The group `usage`."""
     group = typer.Typer(
-        name="usage", help="What was used: reckon it anew, check it.", no_args_is_help=True
+        name="usage",
+        help="What was used: sum it, list it, reckon it anew, check it.",
+        no_args_is_help=True,
     )
     group.command(name="what-if")(usage_what_if)
     group.command(name="reconcile")(usage_reconcile)
