@@ -88,7 +88,6 @@ from model_service.upstreams import (
 from model_service.usage.api import router as usage_router
 from model_service.usage.api import why_router
 from model_service.usage.assembly import Usage
-from model_service.usage.money_api import router as what_if_router
 from model_service.usage.metering import Metering
 from model_service.usage.money_api import router as what_if_router
 from model_service.vault.box import KeyringBox
