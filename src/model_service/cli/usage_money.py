@@ -78,7 +78,7 @@ def compare(
     drifts: list[bool] = []
 
     async def report(service: Service) -> None:
-        names = await _names(service, export.provider, given)
+        names = await names_of(service, export.provider, given)
         outcome = await reconcile(service.usage.reader, export, names, asked)
         judged = outcome.worst if per_row else outcome.drift
         drifts.append(judged > threshold)
@@ -122,7 +122,7 @@ def _given_keys(pairs: Sequence[str]) -> dict[str, UUID]:
     return given
 
 
-async def _names(service: Service, provider: Provider, given: dict[str, UUID]) -> Names:
+async def names_of(service: Service, provider: Provider, given: dict[str, UUID]) -> Names:
     """What is called how: as given, by the keys' metadata, else by names that only one has."""
     found: list[ProviderKey] = []
     number = 1
