@@ -14,6 +14,7 @@ from model_service.providers.chat import (
     Usage,
     UsageReported,
 )
+from model_service.providers.documents import loads
 from model_service.providers.embedding import EmbeddingAnswer
 from model_service.providers.faults import CallFailed, Fault, malformed
 from model_service.providers.translation import (
@@ -273,7 +274,7 @@ class Embedded:
 def parsed(data: bytes) -> Document:
     """A provider's answer. Raises CallFailed when it is no JSON object."""
     try:
-        document = orjson.loads(data)
+        document = loads(data)
     except orjson.JSONDecodeError:
         raise malformed("The provider's answer is not valid JSON") from None
     if not isinstance(document, dict):

@@ -51,6 +51,7 @@ from model_service.providers.dialects.openai_responses.counting import Responses
 from model_service.providers.dialects.openai_responses.door import ResponsesDoor
 from model_service.providers.dialects.openai_responses.passthrough import ResponsesPassthrough
 from model_service.providers.dialects.openai_responses.upstream import ResponsesUpstream
+from model_service.providers.faults import invalid
 from model_service.providers.openai_faults import OpenAIFaults
 from model_service.providers.translation import (
     ChatDoor,
@@ -67,6 +68,9 @@ from model_service.providers.translation import (
 
 #: What an Azure model's settings name to be called by a dated API instead of v1.
 API_VERSION: Final = "apiVersion"
+
+#: Longest header of a caller's that goes on: beginnings of requests are remembered with theirs.
+LONGEST_FORWARDED: Final = 2048
 
 
 def _as_it_is(path: str, _: Target) -> str:
@@ -104,15 +108,26 @@ class CallSpec:
     forwards: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
     def forwarded(self, door: str, sent: Sequence[tuple[bytes, bytes]]) -> Headers:
-        """Those of a caller's headers that go on."""
+        """Those of a caller's headers that go on.
+
+        Raises:
+            CallFailed: one is none that could be sent.
+        """
         wanted = self.forwards.get(door)
         if not wanted:
             return ()
         return tuple(
-            (name.decode("ascii"), value.decode("latin-1"))
-            for name, value in sent
-            if name in wanted
+            (name.decode("ascii"), _sound(name, value)) for name, value in sent if name in wanted
         )
+
+
+def _sound(name: bytes, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if not (text.isascii() and text.isprintable() and len(text) <= LONGEST_FORWARDED):
+        # Were it left to the transport, the provider would be held to have failed.
+        reason = f"must be printable ASCII of {LONGEST_FORWARDED} characters at most"
+        raise invalid(name.decode("ascii"), reason)
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

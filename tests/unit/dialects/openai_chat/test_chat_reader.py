@@ -220,11 +220,6 @@ def test_nothing_is_read_after_the_closing_mark() -> None:
     assert reader.failure is None
 
 
-def test_what_comes_after_the_end_of_a_choice_is_not_part_of_it() -> None:
-    stream = sse(chunk({"content": "x"}, finish="stop"), chunk({"content": "y"}, finish="length"))
-    assert read_whole(stream)[1:] == [TextDelta("x"), Finished(FinishReason.STOP)]
-
-
 def test_a_finished_stream_without_its_closing_mark_is_complete() -> None:
     assert read_whole(TEXT_STREAM.removesuffix(DONE)) == read_whole(TEXT_STREAM)
 

@@ -19,6 +19,7 @@ from model_service.providers.dialects.anthropic.wire import (
     VERSION_HEADER,
 )
 from model_service.providers.dialects.anthropic.writer import MESSAGE_STOP, write_fault
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, cut, malformed
 from model_service.providers.repeats import Repeats
 from model_service.providers.sse import EventParser, parse_block
@@ -140,7 +141,7 @@ class AnthropicRelay:
             self.failure = bare_error(block)
             return b""
         try:
-            document = orjson.loads(event[1])
+            document = loads(event[1])
         except ValueError:
             document = None
         if not isinstance(document, dict):
@@ -196,7 +197,7 @@ class AnthropicRelay:
 def read_document(body: bytes) -> Document:
     """An answer. Raises CallFailed: it is no JSON object, or holds an error."""
     try:
-        document = orjson.loads(body)
+        document = loads(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -35,6 +35,7 @@ from model_service.providers.dialects.anthropic.faults import (
 )
 from model_service.providers.dialects.anthropic.usage import read_usage
 from model_service.providers.dialects.anthropic.wire import NAME, STOP_REASONS, read_tier
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.signatures import mark
 from model_service.providers.sse import EventParser, parse_block
@@ -106,7 +107,7 @@ class AnthropicReader:
 
     def _take(self, piece: bytes, events: list[ChatEvent]) -> None:
         try:
-            document = orjson.loads(piece)
+            document = loads(piece)
         except ValueError:
             self._malformed = True
             return

@@ -10,6 +10,7 @@ from model_service.providers.dialects.google.faults import GoogleFaults, error_o
 from model_service.providers.dialects.google.media import impossible
 from model_service.providers.dialects.google.wire import many, message, required, sub, word
 from model_service.providers.dialects.google.words import method_path, resource, usage_of
+from model_service.providers.documents import loads
 from model_service.providers.embedding import EmbeddingAnswer, EmbeddingRequest
 from model_service.providers.faults import CallFailed, invalid, malformed, unsupported
 from model_service.providers.fields import Fields
@@ -173,7 +174,7 @@ class GoogleEmbeddingPassthrough:
     def answer(self, body: bytes, model: str) -> tuple[bytes, Usage | None]:  # noqa: ARG002
         """The answer as it came: it names no model."""
         try:
-            document = orjson.loads(body)
+            document = loads(body)
         except orjson.JSONDecodeError:
             raise malformed("The provider's answer is not valid JSON") from None
         if not isinstance(document, dict):

@@ -10,6 +10,7 @@ import orjson
 
 from model_service.providers.chat import ChatEvent
 from model_service.providers.dialects.google.chunks import Chunks, UnsoundChunk
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.sse import EventParser, parse_block
 from model_service.providers.translation import Document
@@ -104,7 +105,7 @@ def document_of(payload: bytes) -> Document:
         JSONDecodeError: it is no JSON.
         UnsoundChunk: it is no object.
     """
-    document = orjson.loads(payload)
+    document = loads(payload)
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     if not isinstance(document, dict):

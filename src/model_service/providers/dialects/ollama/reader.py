@@ -24,6 +24,7 @@ from model_service.providers.chat import (
     UsageReported,
 )
 from model_service.providers.dialects.ollama.faults import OllamaFaults
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.sse import MAX_EVENT
 from model_service.providers.translation import Document
@@ -154,7 +155,7 @@ class OllamaReader:
         if not line or line.isspace():
             return True
         try:
-            found = self._answer.events(orjson.loads(line))
+            found = self._answer.events(loads(line))
         except orjson.JSONDecodeError:
             found = None
         except CallFailed as error:

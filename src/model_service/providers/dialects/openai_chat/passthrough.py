@@ -15,6 +15,7 @@ from model_service.providers.dialects.openai_chat.relay import ChatRelay
 from model_service.providers.dialects.openai_chat.thoughts import FORMAT
 from model_service.providers.dialects.openai_chat.upstream import PATH, thinks
 from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
 from model_service.providers.signatures import taken
@@ -82,7 +83,7 @@ class ChatPassthrough:
 def parsed_answer(body: bytes, field: str) -> Document:
     """The answer, which has a list of that name. Raises CallFailed."""
     try:
-        document = orjson.loads(body)
+        document = loads(body)
     except orjson.JSONDecodeError:
         raise malformed("The provider's answer is not valid JSON") from None
     if not isinstance(document, dict):

@@ -27,12 +27,16 @@ from model_service.providers.dialects.openai_chat.calls import Calls
 from model_service.providers.dialects.openai_chat.endings import choice_error, finish_reason
 from model_service.providers.dialects.openai_chat.thinking import Thinking
 from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
 from model_service.providers.sse import EventParser, parse_block
 
 _FAULTS: Final = OpenAIFaults()
 _DONE: Final = b"[DONE]"
+
+#: What of a delta is part of the answer.
+_SAID: Final = ("content", "tool_calls", "refusal", "function_call")
 
 #: The most choices of an answer: OpenAI's own bound for `n`.
 _MOST_CHOICES: Final = 128
@@ -145,9 +149,11 @@ class _Reading:
             if not isinstance(choice, dict):
                 raise malformed("The provider's answer has a choice that is no object")
             candidate = self._candidate(choice, choice.get("index"))
-            if candidate.finished:
-                continue  # what Azure's filters say afterwards
             delta = choice.get("delta")
+            if candidate.finished:  # what is left is what Azure's filters say
+                if isinstance(delta, dict) and any(delta.get(name) for name in _SAID):
+                    raise malformed("The provider went on after it had said that the answer ended")
+                continue
             if isinstance(delta, dict):
                 candidate.take(delta, choice.get("logprobs"), out)
             word = choice.get("finish_reason")
@@ -307,7 +313,7 @@ class ChatReader:
             self.complete = True
             return
         try:
-            document = orjson.loads(payload)
+            document = loads(payload)
         except orjson.JSONDecodeError:
             document = None
         if not isinstance(document, dict):
@@ -323,7 +329,7 @@ class ChatReader:
         if not block.lstrip().startswith(b"{"):
             return
         try:
-            document = orjson.loads(block)
+            document = loads(block)
         except orjson.JSONDecodeError:
             return
         self._reading.whole(document, out)

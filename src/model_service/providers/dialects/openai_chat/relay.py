@@ -15,6 +15,7 @@ from model_service.providers.chat import Document, FinishReason, Usage
 from model_service.providers.dialects.openai_chat.endings import choice_error, finish_reason
 from model_service.providers.dialects.openai_chat.reader import reported_usage
 from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
 from model_service.providers.repeats import Repeats
@@ -143,7 +144,7 @@ class ChatRelay:
             self.complete = True
             return block
         try:
-            document = orjson.loads(payload)
+            document = loads(payload)
         except orjson.JSONDecodeError:
             document = None
         if type(document) is not dict:

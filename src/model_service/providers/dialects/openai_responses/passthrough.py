@@ -11,6 +11,7 @@ from model_service.providers.dialects.openai_responses.relay import ResponseRela
 from model_service.providers.dialects.openai_responses.thoughts import is_foreign
 from model_service.providers.dialects.openai_responses.upstream import PATH
 from model_service.providers.dialects.openai_responses.usage import read_usage
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
 from model_service.providers.openai_models import thinks_unasked
@@ -49,7 +50,7 @@ class ResponsesPassthrough:
             CallFailed: the body is no response, or holds an error.
         """
         try:
-            response = orjson.loads(body)
+            response = loads(body)
         except ValueError:
             raise malformed("The provider's answer is not JSON") from None
         if not isinstance(response, dict):

@@ -7,6 +7,7 @@ import orjson
 from model_service.providers.assembly import assemble
 from model_service.providers.chat import ChatAnswer, ChatEvent
 from model_service.providers.dialects.openai_responses.reading import Reading, Wrong
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.openai_faults import holds_error
 from model_service.providers.sse import EventParser, parse_block
@@ -136,7 +137,7 @@ def event_text(block: bytes) -> bytes | None:
 def parsed_event(text: bytes) -> Document:
     """An event's document. Raises Wrong when it is none."""
     try:
-        event = orjson.loads(text)
+        event = loads(text)
     except ValueError:
         raise Wrong("it is not JSON") from None
     if not isinstance(event, dict):
