@@ -109,12 +109,21 @@ def _added(table: str) -> str:
     return ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in SUMS)
 
 
-def _by_value(grain: str, period: str) -> str:
+def _hourly() -> str:
+    return f"""
+        INSERT INTO usage_hourly AS t (dimension, value, period, {", ".join(SUMS)})
+        SELECT dimension, value, hour, {", ".join(SUMS)} FROM by_value
+        ORDER BY dimension, value, hour
+        ON CONFLICT (dimension, value, period) DO UPDATE SET {_added("t")}
+    """  # noqa: S608 - made of the names above alone
+
+
+def _daily() -> str:
     sums = ", ".join(f"sum({name})" for name in SUMS)
     return f"""
-        INSERT INTO usage_{grain} AS t (dimension, value, period, {", ".join(SUMS)})
-        SELECT dimension, value, {period} AS at, {sums} FROM by_value
-        GROUP BY dimension, value, at ORDER BY dimension, value, at
+        INSERT INTO usage_daily AS t (dimension, value, period, {", ".join(SUMS)})
+        SELECT dimension, value, {_NEW_DAY} AS day, {sums} FROM by_value
+        GROUP BY dimension, value, day ORDER BY dimension, value, day
         ON CONFLICT (dimension, value, period) DO UPDATE SET {_added("t")}
     """  # noqa: S608 - made of the names above alone
 
@@ -166,8 +175,8 @@ calls AS MATERIALIZED (
     INSERT INTO usage_series (id, {_SERIES})
     SELECT DISTINCT ON (series) series, {_SERIES} FROM by_series ORDER BY series
     ON CONFLICT DO NOTHING
-), hourly AS ({_by_value("hourly", "hour")}
-), daily AS ({_by_value("daily", _NEW_DAY)}
+), hourly AS ({_hourly()}
+), daily AS ({_daily()}
 ), series_daily AS ({_by_series()}
 )
 """  # noqa: S608 - made of the names above alone

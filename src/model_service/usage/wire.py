@@ -28,7 +28,7 @@ from model_service.usage.domain import (
     UsageEvent,
     UsageFilter,
 )
-from model_service.usage.service import explained
+from model_service.usage.why import explained
 
 #: Most groups in one answer, and how many there are when the caller does not say.
 MOST_GROUPS: Final = 10_000
