@@ -16,7 +16,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from model_service.gateway import outbound
+from model_service.gateway import circuit, outbound
 from model_service.kernel.types import Provider
 from model_service.providers.messages import Limits
 from model_service.sandbox.faults import Fault, Pace
@@ -28,6 +28,10 @@ PROVIDERS = (Provider.OPENAI, Provider.ANTHROPIC, Provider.GOOGLE, Provider.AZUR
 WAYS = list(product(DOORS, (False, True)))
 #: What tells the canaries from anything else; no provider's key is shaped like the first.
 MARK = "c4naryGatewayMaterial"
+
+
+#: Nothing is asked twice, and nobody is waited for.
+POLICY = {"retries": 0, "firstByteTimeout": 0.15, "idleTimeout": 0.15}
 
 
 @dataclasses.dataclass
@@ -85,9 +89,10 @@ async def _tables_with(world: GatewayWorld, canary: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _bounded(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts = dataclasses.replace(outbound.TIMEOUTS, first_byte=0.15, idle=0.15)
-    monkeypatch.setattr(outbound, "TIMEOUTS", timeouts)
     monkeypatch.setattr(outbound, "LIMITS", Limits(body_bytes=1024 * 1024))
+    # Every door is to see the fault itself.
+    monkeypatch.setattr(circuit, "STREAK", 1_000_000)
+    monkeypatch.setattr(circuit, "VOLUME", 1_000_000)
     for stand_in in world.sandbox.everything:
         stand_in.pace = Pace(slow=0.02, drip=0.0, huge=1024 * 1024)
 
@@ -114,7 +119,11 @@ async def test_no_fault_of_a_provider_gives_a_key_away(hunt: Hunt, provider: Pro
     for fault in Fault:
         name = secrets.token_hex(6)
         await hunt.world.model(
-            name, provider, modelId=f"fault-{fault.value}.{name}", maxTokens=4000
+            name,
+            provider,
+            modelId=f"fault-{fault.value}.{name}",
+            maxTokens=4000,
+            providerSettings={"policy": POLICY},
         )
         await hunt.ask_everywhere(name)
     await hunt.end(canary)
@@ -137,7 +146,8 @@ async def test_no_refusal_of_a_key_gives_it_away(hunt: Hunt, value: str) -> None
     for provider in PROVIDERS:
         await keyed(hunt, provider, value + unique)
         name = secrets.token_hex(6)
-        await hunt.world.model(name, provider, maxTokens=4000)
+        settings = {"policy": POLICY}
+        await hunt.world.model(name, provider, maxTokens=4000, providerSettings=settings)
         answers = await hunt.ask_everywhere(name)
         assert all(answer.status >= 400 for answer in answers)
     await hunt.end(unique)

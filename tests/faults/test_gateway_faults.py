@@ -1,7 +1,6 @@
 """Whatever a provider does, every door says it in its own words, and goes on afterwards."""
 
 import asyncio
-import dataclasses
 import secrets
 from collections.abc import AsyncIterator
 from itertools import product
@@ -91,9 +90,18 @@ async def caller(shared_world: GatewayWorld) -> AsyncIterator[httpx.AsyncClient]
 
 
 async def modelled(world: GatewayWorld, provider: Provider, fault: Fault) -> str:
-    """A new model that misbehaves so."""
+    """A new model that misbehaves so, and is not asked twice."""
     name = secrets.token_hex(6)
-    await world.model(name, provider, modelId=f"fault-{fault.value}.{name}", maxTokens=4000)
+    policy: dict[str, float] = {"retries": 0}
+    if fault in (Fault.SILENT, Fault.STALL):
+        policy |= {"firstByteTimeout": BRIEFLY, "idleTimeout": BRIEFLY}
+    await world.model(
+        name,
+        provider,
+        modelId=f"fault-{fault.value}.{name}",
+        maxTokens=4000,
+        providerSettings={"policy": policy},
+    )
     return name
 
 
@@ -101,16 +109,15 @@ async def asked(
     world: GatewayWorld, caller: httpx.AsyncClient, provider: Provider, fault: Fault
 ) -> list[tuple[Door, bool, Answer]]:
     """What every door answers, whole and in a stream, all asked at the same time."""
-    model = await modelled(world, provider, fault)
     ways = list(product(DOORS, (False, True)))
-    timeouts = outbound.TIMEOUTS
-    if fault in (Fault.SILENT, Fault.STALL):
-        timeouts = dataclasses.replace(timeouts, first_byte=BRIEFLY, idle=BRIEFLY)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(outbound, "TIMEOUTS", timeouts)
-        answers = await asyncio.gather(
-            *(door.ask(caller, model, stream=stream) for door, stream in ways)
+    # One for each: the circuit of one that fails time and again would open.
+    models = [await modelled(world, provider, fault) for _ in ways]
+    answers = await asyncio.gather(
+        *(
+            door.ask(caller, model, stream=stream)
+            for (door, stream), model in zip(ways, models, strict=True)
         )
+    )
     return [(door, stream, answer) for (door, stream), answer in zip(ways, answers, strict=True)]
 
 
@@ -127,7 +134,7 @@ def _busy(world: GatewayWorld) -> int:
     pools = world.service.transport._pools.values()
     taken = sum(pool.size - len(pool._free) for pool in pools)
     coroutines = [task.get_coro() for task in asyncio.all_tasks()]
-    serving = [one for one in coroutines if "Pipeline.serve" in str(one)]
+    serving = [one for one in coroutines if "Pipeline._go_on" in str(one)]
     return taken + len(serving)
 
 

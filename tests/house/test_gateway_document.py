@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_service.gateway import call as calls
-from model_service.gateway import call as calls
-from model_service.gateway import leases, outbound, pipeline, snapshot, wire
+from model_service.gateway import leases, pipeline, policy, snapshot, wire
 from model_service.gateway.routes import find
 from model_service.http.metrics import Metrics
 from model_service.providers.messages import Limits
@@ -60,7 +59,7 @@ def test_every_code_that_is_named_is_in_the_code() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     told = section("Limits")
-    timeouts = outbound.TIMEOUTS
+    timeouts = policy.timeouts(policy.Policy(), stream=True, guarded=False)
     assert f"{calls.MAX_BODY >> 20} MiB; {calls.MAX_UNKNOWN_BODY >> 20} MiB with" in told
     assert f"{wire.BODY_SECONDS:.0f} s |" in told
     assert f"{calls.STALL_SECONDS:.0f} s, then" in told

@@ -126,7 +126,9 @@ class Accounting:
         price = None if model.prices is None else model.prices.at(work.record.began)
         if price is None:
             return into + out, None
-        return into + out, nano_dollars(price.cost(Usage(input=into, output=out)))
+        tier = work.body.get("service_tier")
+        price = price.in_tier(tier if type(tier) is str else None)
+        return into + out, nano_dollars(price.ceiling(into, out))
 
     def _count(self, work: Work, record: CallRecord) -> None:
         """What was used and what it costs, as far as it is known, else by estimate."""

@@ -13,6 +13,7 @@ from model_service.gateway.leases import Leases
 from model_service.gateway.needs import needs_of
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.plans import convert
+from model_service.gateway.reactions import CIRCUIT_OPEN
 from model_service.gateway.routing import Skip, candidates
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.gateway.work import Work
@@ -75,12 +76,16 @@ class Alternatives:
         work.lease = other
         return True
 
-    async def others(self, work: Work, *, larger: bool = False) -> AsyncIterator[SnapshotModel]:
+    async def others(self, work: Work, because: Fault) -> AsyncIterator[SnapshotModel]:
         """Turn the work to one fallback after the other that can be asked."""
         record = work.record
+        larger = because.kind is FaultKind.CONTEXT_LENGTH
+        # Whom a circuit keeps from being asked was not asked: nothing is repeated.
+        is_first = because.code == CIRCUIT_OPEN
         for candidate in self.candidates(work, larger=larger):
-            if not self.may_repeat(work):
+            if not is_first and not self.may_repeat(work):
                 return
+            is_first = False
             try:
                 await self.turn_to(work, candidate)
             except ServiceError as error:

@@ -150,6 +150,7 @@ class Answers:
         self, work: Work, relay: RecoverableStream, model: SnapshotModel
     ) -> UpstreamResponse | None:
         for prefill in (True, False):
+            attempt = None
             try:
                 await self._alternatives.turn_to(work, model)
                 attempt = relay.resumption(model, prefill=prefill)
@@ -157,6 +158,8 @@ class Answers:
                 response = await self._trial.response(work)
             except ServiceError as error:
                 response = fault_of(error)
+            if attempt is None:
+                return None
             if not isinstance(response, Fault):
                 relay.resume(attempt)
                 return response

@@ -108,8 +108,7 @@ class Attempts:
         record = work.record
         if not work.is_guarded or reaction(first) is Reaction.TELL:
             return False
-        larger = first.fault.kind is FaultKind.CONTEXT_LENGTH
-        async for _ in self._alternatives.others(work, larger=larger):
+        async for _ in self._alternatives.others(work, first.fault):
             if await self._ask(work) is None:
                 return True
         record.model = record.asked

@@ -51,13 +51,13 @@ _REACTIONS: Final[Mapping[FaultKind, Reaction]] = {
     FaultKind.TOO_LARGE: Reaction.OTHER_MODEL,
     FaultKind.CONTEXT_LENGTH: Reaction.OTHER_MODEL,
 }
-#: Faults for which a pause would not help.
-_FOR_GOOD: Final = frozenset({"circuit_open"})
+#: The code of the fault that a call is not made at all, because of those before it.
+CIRCUIT_OPEN: Final = "circuit_open"
 
 
 def reaction(failed: Failed) -> Reaction:
     """What is done."""
-    if failed.is_silent or failed.fault.code in _FOR_GOOD:
+    if failed.is_silent or failed.fault.code == CIRCUIT_OPEN:
         return Reaction.OTHER_MODEL  # one that is silent is not asked again
     return _REACTIONS.get(failed.fault.kind, Reaction.TELL)
 

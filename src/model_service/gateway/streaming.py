@@ -95,7 +95,7 @@ class Passage:
         failed: Failed | None = None
         while not relay.complete and relay.failure is None and failed is None:
             try:
-                if call.response_started or first_by == math.inf:
+                if call.response_started or relay.began or first_by == math.inf:
                     piece = await response.piece()
                 else:
                     piece = await _in_time(response, first_by)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.policy import timeouts
-from model_service.gateway.reactions import Failed
+from model_service.gateway.reactions import CIRCUIT_OPEN, Failed
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.gateway.work import Work
 from model_service.providers.exchange import Exchange
@@ -127,6 +127,6 @@ def _circuit_open(model: SnapshotModel, seconds: float) -> Fault:
     return Fault(
         FaultKind.UNAVAILABLE,
         message,
-        code="circuit_open",
+        code=CIRCUIT_OPEN,
         retry_after=max(1, math.ceil(seconds)),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from model_service.gateway import heads
 from model_service.gateway.call import Call
 from model_service.gateway.ports import CallRecord
+from model_service.gateway.routes import Operation
 from model_service.kernel.policy import DEFAULT, Policy
 from model_service.providers.chat import Usage
 from model_service.providers.exchange import Exchange
@@ -79,8 +80,9 @@ class Work:
     def is_guarded(self) -> bool:
         """Whether others may answer when the model does not."""
         return (
-            self.model is not None
-            and self.record.asked is not None
+            self.record.asked is not None
+            and self.route is not None
+            and self.route.operation is not Operation.COUNT
             and bool(self.record.asked.fallbacks)
             and self.policy.fallback
         )
