@@ -35,6 +35,7 @@ class World:
             "model_id": await self._made("models", self.model()),
             "token_id": await self._made("tokens", {"role": "user", "userId": "owner"}),
             "webhook_id": await self._made("webhooks", self.webhook()),
+            "quota_id": await self._made("quotas", self.quota()),
             "credential_id": await self._made("provider-admin-credentials", self.credential()),
         }
         self.ids = {"key_id": key["id"], "share_id": share["id"], **made}
@@ -50,6 +51,9 @@ class World:
 
     def webhook(self) -> dict[str, Any]:
         return {"url": f"{self.sandbox.azure.origin}/hook"}
+
+    def quota(self) -> dict[str, Any]:
+        return {"userId": "owner", "metric": "tokens", "window": "day", "limit": 1000}
 
     def credential(self) -> dict[str, Any]:
         secret = "sk-admin-sandbox-0123456789"
@@ -77,7 +81,7 @@ class World:
         key = self.path("/api/api-keys/{key_id}")
         paths = (
             "/api/models", "/api/api-keys", f"{key}/shares", f"{key}/rotation", "/api/tokens",
-            "/api/webhooks", "/api/provider-admin-credentials",
+            "/api/webhooks", "/api/provider-admin-credentials", "/api/quotas",
         )  # fmt: skip
         answers = {path: await self.client.get(path) for path in paths}
         assert {answer.status_code for answer in answers.values()} == {200}
@@ -90,6 +94,7 @@ OF_A_USER = (
     ("GET", "/api/api-keys"),
     ("GET", "/api/api-keys/provider/{provider}"),
     ("GET", "/api/tokens"),
+    ("GET", "/api/quotas"),
 )
 
 
@@ -102,6 +107,8 @@ def _key(world: World) -> dict[str, Any]:
 BODIES: Mapping[tuple[str, str], Callable[[World], dict[str, Any]]] = {
     ("POST", "/api/models"): World.model,
     ("PUT", "/api/models/{model_id}"): lambda world: {"description": "changed"},
+    ("POST", "/api/quotas"): World.quota,
+    ("PUT", "/api/quotas/{quota_id}"): lambda world: {"limit": 2000},
     ("POST", "/api/api-keys"): _key,
     ("PUT", "/api/api-keys/{key_id}"): lambda world: {"metadata": {"changed": True}},
     ("POST", "/api/api-keys/{key_id}/rotate"): lambda world: {"apiKey": OTHER_VALUE},

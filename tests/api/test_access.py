@@ -74,6 +74,7 @@ GROUPS = (
         GET    /api/api-keys                                    keys:read         200
         GET    /api/api-keys/provider/{provider}                keys:read         200
         GET    /api/tokens                                      tokens:read       200
+        GET    /api/quotas                                      quotas:read       200
         """,
     ),
     Group(  # the owner's key, looked at
@@ -103,6 +104,13 @@ GROUPS = (
         "401 | 404 404 404 ok  | 404 ok  404 | ok  ok  | 404 ok  404 | 403",
         """
         DELETE /api/tokens/{token_id}                           tokens:write      204
+        """,
+    ),
+    Group(  # the owner's quota
+        Access.USER,
+        "401 | 404 404 404 ok  | 404 ok  404 | ok  ok  | 404 ok  404 | 403",
+        """
+        GET    /api/quotas/{quota_id}                           quotas:read       200
         """,
     ),
     Group(  # the value of the owner's key
@@ -139,6 +147,9 @@ GROUPS = (
         POST   /api/webhooks/{webhook_id}/rotate-secret         webhooks:write    200
         POST   /api/webhooks/{webhook_id}/test                  webhooks:write    200
         GET    /api/webhooks/{webhook_id}/deliveries            webhooks:read     200
+        POST   /api/quotas                                      quotas:write      201
+        PUT    /api/quotas/{quota_id}                           quotas:write      200
+        DELETE /api/quotas/{quota_id}                           quotas:write      204
         """,
     ),
 )
@@ -246,7 +257,8 @@ async def swept(
 ) -> dict[Route, int]:
     """How each route answers when asked for what is not there."""
     absent = dict.fromkeys(
-        ("model_id", "key_id", "token_id", "share_id", "credential_id", "webhook_id"), uuid7()
+        ("model_id", "key_id", "token_id", "share_id", "credential_id", "webhook_id", "quota_id"),
+        uuid7(),
     )
     statuses = {}
     for method, path in routes:
