@@ -61,7 +61,7 @@ async def without_usage(database: Database) -> None:
     async with database.transaction() as connection:
         for table in TABLES:
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
-        await connection.execute(text("UPDATE usage_horizon SET kept_since = '1970-01-01Z'"))
+        await connection.execute(text("DELETE FROM usage_horizon"))
 
 
 async def months_made(database: Database) -> list[str]:

@@ -88,7 +88,7 @@ class Months:
             # Processes that find the same month missing make it one after the other.
             await take(connection, Lock.USAGE_MONTHS)
             existing = await months_of(connection)
-            horizon = (await connection.execute(select(usage_horizon.c.kept_since))).scalar_one()
+            horizon = await kept_since(connection)
             for month in sorted(missing - existing):
                 if month.plus(1).begin > horizon:
                     await _make(connection, month)
@@ -104,6 +104,12 @@ async def months_of(connection: AsyncConnection) -> set[Month]:
     """The months that have a table."""
     names = (await connection.execute(_EXISTING)).scalars()
     return {month for name in names if (month := Month.named(name)) is not None}
+
+
+async def kept_since(connection: AsyncConnection) -> datetime:
+    """Since when events are kept: what is older was dropped."""
+    found = await connection.scalar(select(usage_horizon.c.kept_since))
+    return found or datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def _make(connection: AsyncConnection, month: Month) -> None:

@@ -4,7 +4,8 @@ import asyncio
 from typing import Final
 
 import structlog
-from sqlalchemy import func, text, update
+from sqlalchemy import func, text
+from sqlalchemy.dialects.postgresql import insert
 
 from model_service.db.locks import Lock, take
 from model_service.db.tables import usage_horizon
@@ -57,16 +58,15 @@ class UsageUpkeep:
         return old
 
     async def _drop(self, month: Month) -> None:
-        kept_since = usage_horizon.c.kept_since
         async with self._db.transaction() as connection:
             await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
             await take(connection, Lock.USAGE_MONTHS)
             # Events of that month that are told from now on are known to be too late: a writer
             # looks at the horizon when it has the lock that dropping a month waits for.
+            horizon = insert(usage_horizon).values(id=1, kept_since=month.plus(1).begin)
+            later = func.greatest(usage_horizon.c.kept_since, horizon.excluded.kept_since)
             await connection.execute(
-                update(usage_horizon).values(
-                    kept_since=func.greatest(kept_since, month.plus(1).begin)
-                )
+                horizon.on_conflict_do_update(index_elements=["id"], set_={"kept_since": later})
             )
             await connection.execute(text(f"DROP TABLE IF EXISTS {month.table}"))
 

@@ -190,7 +190,7 @@ WITH told AS MATERIALIZED (
     FROM json_to_recordset(CAST(:events AS json))
         AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
 ), horizon AS MATERIALIZED (
-    SELECT kept_since FROM usage_horizon
+    SELECT coalesce(max(kept_since), 'epoch') AS kept_since FROM usage_horizon
 ), stored AS (
     INSERT INTO usage_events ({", ".join(COLUMNS)})
     SELECT {", ".join(COLUMNS)} FROM told

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, text
 
-from model_service.db.tables import usage_horizon
 from model_service.db.uow import Database
 from model_service.http.wire import format_moment
 from model_service.kernel.errors import FieldFault, InvalidInput
 from model_service.usage.domain import Dimension, Group, Sums, UsageFilter
+from model_service.usage.partitions import kept_since
 from model_service.usage.periods import Grain, Piece, pieces
 from model_service.usage.rollup import CODES, ONE_EVENT, SUMS, Code
 
@@ -170,8 +170,7 @@ async def groups(
         rows = (await connection.execute(text(statement), parameters)).all()
         if any(piece.grain is Grain.EVENT for piece in asked.pieces):
             # Asked afterwards, so that nothing was dropped between the question and this one.
-            horizon = (await connection.execute(select(usage_horizon.c.kept_since))).scalar_one()
-            _require_events(asked, horizon)
+            _require_events(asked, await kept_since(connection))
     return [_group(row, len(asked.by)) for row in rows]
 
 
