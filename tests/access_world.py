@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import httpx
 
+from model_service.billing.months import Month
+from model_service.kernel.types import uuid7
 from model_service.sandbox.openai_admin import PROJECT
 from model_service.sandbox.server import Sandbox
 from tests.conftest import ADMIN_TOKEN
 from tests.sharing import INTERNAL, OTHER_VALUE, VALUE, Headers, shared, stored, token
 
 _numbers = count()
+
+LAST_MONTH = Month.of(datetime.now(UTC)).shifted(-1)
 
 
 @dataclass
@@ -37,6 +42,9 @@ class World:
             "webhook_id": await self._made("webhooks", self.webhook()),
             "quota_id": await self._made("quotas", self.quota()),
             "credential_id": await self._made("provider-admin-credentials", self.credential()),
+            "account_id": await self._account("owner"),
+            "statement_id": await self._statement(),
+            "meter_id": str(uuid7()),
         }
         self.ids = {"key_id": key["id"], "share_id": share["id"], **made}
 
@@ -44,6 +52,22 @@ class World:
         answer = await self.client.post(f"/api/{collection}", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    async def _account(self, user: str) -> str:
+        account = await self._made("billing/accounts", self.account())
+        await self._made(f"billing/accounts/{account}/members", {"userId": user})
+        return account
+
+    async def _statement(self) -> str:
+        account = await self._made("billing/accounts", self.account())
+        body = {"accountId": account, "month": str(LAST_MONTH)}
+        answer = await self.client.post("/api/billing/statements/close", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    def account(self) -> dict[str, Any]:
+        name = f"account {next(_numbers)} of {uuid7()}"
+        return {"name": name, "firstMonth": str(LAST_MONTH), "monthlyFee": 10}
 
     def model(self) -> dict[str, Any]:
         name = f"model {next(_numbers)}"
@@ -61,7 +85,9 @@ class World:
 
     def path(self, route: str) -> str:
         """The path of a route, of these objects."""
-        return route.format(**self.ids, provider="OPENAI", file="swagger-ui.css")
+        return route.format(
+            **self.ids, provider="OPENAI", file="swagger-ui.css", month=str(LAST_MONTH)
+        )
 
     async def ask(
         self, anonymous: httpx.AsyncClient, method: str, route: str, headers: Headers
@@ -82,6 +108,7 @@ class World:
         paths = (
             "/api/models", "/api/api-keys", f"{key}/shares", f"{key}/rotation", "/api/tokens",
             "/api/webhooks", "/api/provider-admin-credentials", "/api/quotas",
+            "/api/billing/accounts", "/api/billing/statements",
         )  # fmt: skip
         answers = {path: await self.client.get(path) for path in paths}
         assert {answer.status_code for answer in answers.values()} == {200}
@@ -94,6 +121,7 @@ OF_A_USER = (
     ("GET", "/api/api-keys"),
     ("GET", "/api/api-keys/provider/{provider}"),
     ("GET", "/api/tokens"),
+    ("DELETE", "/api/billing/accounts/{account_id}/members"),
     ("GET", "/api/quotas"),
 )
 
@@ -121,6 +149,19 @@ BODIES: Mapping[tuple[str, str], Callable[[World], dict[str, Any]]] = {
     },
     ("POST", "/api/tokens"): lambda world: {"role": "user", "userId": "owner"},
     ("POST", "/api/provider-admin-credentials"): World.credential,
+    ("POST", "/api/billing/accounts"): World.account,
+    ("PUT", "/api/billing/accounts/{account_id}"): lambda world: {"monthlyFee": 20},
+    ("POST", "/api/billing/accounts/{account_id}/members"): lambda world: {
+        "userId": f"friend {next(_numbers)}"
+    },
+    ("POST", "/api/billing/statements/close"): lambda world: {
+        "accountId": world.ids["account_id"],
+        "month": str(LAST_MONTH),
+    },
+    ("POST", "/api/billing/statements/{statement_id}/credit-notes"): lambda world: {
+        "amount": 1,
+        "reason": "an outage",
+    },
     ("POST", "/api/webhooks"): World.webhook,
     ("PUT", "/api/webhooks/{webhook_id}"): lambda world: {"description": "changed"},
 }

@@ -150,6 +150,31 @@ GROUPS = (
         POST   /api/quotas                                      quotas:write      201
         PUT    /api/quotas/{quota_id}                           quotas:write      200
         DELETE /api/quotas/{quota_id}                           quotas:write      204
+        POST   /api/billing/accounts                           billing:write     201
+        GET    /api/billing/accounts                           billing:read      200
+        GET    /api/billing/accounts/{account_id}              billing:read      200
+        PUT    /api/billing/accounts/{account_id}              billing:write     200
+        DELETE /api/billing/accounts/{account_id}              billing:write     204
+        GET    /api/billing/accounts/{account_id}/members      billing:read      200
+        POST   /api/billing/accounts/{account_id}/members      billing:write     201
+        DELETE /api/billing/accounts/{account_id}/members      billing:write     204
+        GET    /api/billing/accounts/{account_id}/statements/{month} billing:read      200
+        GET    /api/billing/statements                         billing:read      200
+        POST   /api/billing/statements/close                   billing:write     200
+        GET    /api/billing/statements/{statement_id}          billing:read      200
+        GET    /api/billing/statements/{statement_id}/csv      billing:read      200
+        GET    /api/billing/statements/{statement_id}/json     billing:read      200
+        GET    /api/billing/statements/{statement_id}/html     billing:read      200
+        POST   /api/billing/statements/{statement_id}/credit-notes billing:write     201
+        GET    /api/billing/statements/{statement_id}/credit-notes billing:read      200
+        GET    /api/billing/meters                             billing:read      200
+        """,
+    ),
+    Group(  # a meter that is not parked
+        Access.ADMINISTRATOR,
+        "401 | 403 403 403 403 | 403 403 403 | 404 404 | 403 403 403 | 403",
+        """
+        POST   /api/billing/meters/{meter_id}/retry            billing:write     200
         """,
     ),
 )
@@ -257,12 +282,23 @@ async def swept(
 ) -> dict[Route, int]:
     """How each route answers when asked for what is not there."""
     absent = dict.fromkeys(
-        ("model_id", "key_id", "token_id", "share_id", "credential_id", "webhook_id", "quota_id"),
+        (
+            "model_id",
+            "key_id",
+            "token_id",
+            "share_id",
+            "credential_id",
+            "webhook_id",
+            "quota_id",
+            "account_id",
+            "statement_id",
+            "meter_id",
+        ),
         uuid7(),
     )
     statuses = {}
     for method, path in routes:
-        concrete = path.format(**absent, provider="OLLAMA", file="swagger-ui.css")
+        concrete = path.format(**absent, provider="OLLAMA", file="swagger-ui.css", month="2026-01")
         answer = await anonymous.request(method, concrete, headers=dict(headers))
         assert answer.status_code < 400 or answer.json()["statusCode"] == answer.status_code
         statuses[method, path] = answer.status_code

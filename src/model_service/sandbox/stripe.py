@@ -1,7 +1,7 @@
-"""A stand-in of the part of Stripe that takes meter events, and of its signed webhooks.
+"""A stand-in of the part of Stripe that takes meter events.
 
-After https://docs.stripe.com/api/billing/meter-event/create, /api/idempotent_requests,
-/api/errors and /webhooks#verify-manually. Like the real one it wants a secret key, keeps the
+After https://docs.stripe.com/api/billing/meter-event/create, /api/idempotent_requests and
+/api/errors. Like the real one it wants a secret key, keeps the
 answer to each idempotency key for a day, knows an identifier again for a day, takes times from
 35 days back to five minutes ahead, and whole numbers only. Unlike it, it knows every customer
 but `cus_unknown` and the meters it is given.
@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -30,8 +29,6 @@ from uvicorn.server import ServerState
 
 #: What the stand-in takes for its secret key.
 SECRET_KEY: Final = "sk_test_sandbox_stripe"  # noqa: S105 - made up
-#: What its webhooks are signed with.
-SIGNING_SECRET: Final = "whsec_sandbox_stripe"  # noqa: S105 - made up
 #: The customer that it does not know.
 UNKNOWN_CUSTOMER: Final = "cus_unknown"
 #: The meter that it has if it is given none.
@@ -199,12 +196,6 @@ class Stripe:
                 "timestamp": timestamp,
             },
         )
-
-
-def signed(body: bytes, at: int, secret: str = SIGNING_SECRET) -> str:
-    """The header `Stripe-Signature` of a webhook that is sent at that time (Unix seconds)."""
-    digest = hmac.digest(secret.encode(), f"{at}.".encode() + body, sha256).hex()
-    return f"t={at},v1={digest}"
 
 
 class _Connection(HttpToolsProtocol):
