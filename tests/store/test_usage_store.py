@@ -20,6 +20,9 @@ from model_service.usage.domain import UsageEvent
 from model_service.usage.store import SqlUsageSink
 from tests.usage_events import CountedKeys, at, event, sink_on, total, without_usage
 
+#: Longer than an index can hold, whatever it does to make it shorter.
+LONG = "".join(map(chr, random.Random(6).choices(range(0x10000, 0x20000), k=3000)))
+
 
 @pytest.fixture
 def keys() -> CountedKeys:
@@ -222,6 +225,8 @@ async def test_a_time_with_another_zone_counts_for_its_day_in_utc(
         ({"attempts": 10**6}, "attempts", 2**15 - 1),
         ({"latency_ms": float("nan")}, "latency_ms", 0.0),
         ({"cost": Decimal("NaN")}, "cost", None),
+        ({"tags": (LONG,)}, "tags", [LONG[:500]]),
+        ({"user_id": LONG}, "user_id", LONG[:500]),
         ({"request_id": "\\u0000"}, "request_id", "\\u0000"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,

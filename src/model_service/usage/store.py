@@ -21,8 +21,13 @@ log = structlog.get_logger(__name__)
 #: Largest value of PostgreSQL's `integer` and `smallint`, the types of counts.
 _MAX_INTEGER: Final = 2**31 - 1
 _MAX_SMALLINT: Final = 2**15 - 1
-# SQLSTATE class 22 (PostgreSQL manual, appendix A): a value that its column cannot hold.
-_DATA_CLASS: Final = "22"
+#: Characters of what is indexed: at four bytes each an index can still hold them (PostgreSQL
+#: manual, "B-Tree Indexes", 65.1.4.1: a third of a page).
+_MAX_INDEXED: Final = 500
+_INDEXED: Final = frozenset({"user_id", "model", "provider", "tags"})
+# SQLSTATE classes (PostgreSQL manual, appendix A): 22, a value that its column cannot hold; 54, one
+# that its index cannot.
+_VALUE_CLASSES: Final = ("22", "54")
 # SQLSTATE of a row that no partition takes, too.
 _CHECK_VIOLATION: Final = "23514"
 _LOCK: Final = text("LOCK TABLE usage_events IN ROW EXCLUSIVE MODE")
@@ -55,7 +60,7 @@ class SqlUsageSink:
             if state == _CHECK_VIOLATION and isinstance(error, IntegrityError):
                 # Somebody dropped a month by hand. It is made again, as it never was one too old.
                 self._months.forget()
-            elif not state.startswith(_DATA_CLASS):
+            elif not state.startswith(_VALUE_CLASSES):
                 raise
             await self._keep(events, _mended(events))
 
@@ -121,7 +126,13 @@ def _mended_event(event: UsageEvent) -> UsageEvent:
             changes[name] = changes["price_version"] = None
         elif isinstance(value, str | tuple | Mapping):
             changes[name] = _mended_value(value)
+            if name in _INDEXED:
+                changes[name] = _cut(changes[name])
     return replace(event, **changes)
+
+
+def _cut(value: str | list[str]) -> str | list[str]:
+    return value[:_MAX_INDEXED] if isinstance(value, str) else [v[:_MAX_INDEXED] for v in value]
 
 
 def _mended_value(value: Any) -> Any:  # noqa: ANN401 - JSON has no narrower type
