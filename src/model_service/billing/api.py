@@ -10,21 +10,23 @@ from model_service.billing.domain import ZERO
 from model_service.billing.metering import MeterService
 from model_service.billing.paper import as_csv, as_page
 from model_service.billing.service import AccountService
-from model_service.billing.wire import (
+from model_service.billing.views import (
     AccountView,
+    CreditNoteView,
+    MemberView,
+    MeterView,
+    StatementSummary,
+    StatementView,
+)
+from model_service.billing.wire import (
     ChangeAccount,
     CloseStatement,
     CreateAccount,
     CreateCreditNote,
-    CreditNoteView,
     JoinAccount,
     LeaveQuery,
-    MemberView,
     MetersQuery,
-    MeterView,
     StatementsQuery,
-    StatementSummary,
-    StatementView,
     month_of,
 )
 from model_service.http.auth import Access, GuardedRoute, declare

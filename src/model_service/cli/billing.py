@@ -14,7 +14,7 @@ from model_service.billing.assembly import Billing
 from model_service.billing.domain import Account, ClosedStatement
 from model_service.billing.months import Month
 from model_service.billing.statements import plain
-from model_service.billing.wire import AccountView, StatementSummary
+from model_service.billing.views import AccountView, StatementSummary
 from model_service.cli.console import log_to_stderr, printable, report_console
 from model_service.cli.database import database
 from model_service.cli.operator import operator
