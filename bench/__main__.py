@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from bench import access, audit, gateway, report
+from bench import access, audit, gateway, report, usage
 from bench.load import Load, drive, get
 from bench.seed import KEYS_PER_USER, Seeded, fill
 from bench.service import CORE, INTERNAL_SECRET, Running, running
@@ -147,6 +147,7 @@ async def main() -> None:
     seconds, many = (1.0, 2_000) if quick else (6.0, MANY)
     many_streams = 100 if quick else 1_000
     trails = [1_000, 5_000] if quick else [100_000, 1_000_000]
+    events = 20_000 if quick else 10_000_000
     others = set(range(os.cpu_count() or 1)) - {CORE}
     if others:
         os.sched_setaffinity(0, others)  # inherited by the PostgreSQL started below
@@ -170,6 +171,7 @@ async def main() -> None:
                 rate = await decrypt_rate(service, seeded_large, large.reveal(), seconds)
             appended = await audit.append_rate(await _database(server, "appended"), seconds)
             verified = await audit.verify_rate(partial(_database, server), trails)
+            metered = await usage.measure(await _database(server, "metered"), events, seconds)
             calls = await gateway.measure(
                 (await _database(server, "calls")).reveal(), directory, seconds, many_streams
             )
@@ -178,6 +180,7 @@ async def main() -> None:
         sections.append(("Audit trail: append", appended))
         sections.append(("Audit trail: verify", verified))
         sections.append(("Access tokens", access.token_check()))
+    sections += metered
     sections += calls
     for title, text in sections:
         print(f"\n## {title}\n\n{text}")
