@@ -1,6 +1,7 @@
 """What fulfils the gateway's ports: the slices' models and keys, who may call, the meters."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +27,7 @@ from model_service.gateway.ports import CallRecord, Meter, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.gateway.trial import Trial
 from model_service.http.auth import Authenticator
-from model_service.http.metrics import Metrics
+from model_service.http.metrics import CALL_BUCKETS, Metrics, SummedHistogram
 from model_service.http.middleware import BrowserGuard
 from model_service.http.rules import Access, Rule
 from model_service.kernel.audit import Purpose
@@ -185,6 +186,23 @@ class RegisteredModels:
         return None if found is None else _model(found, self._vendors, self._prices(found))
 
 
+class _Durations:
+    """How long calls of one kind took, since that was last handed over."""
+
+    __slots__ = ("_meter", "counts", "total")
+
+    def __init__(self, meter: SummedHistogram) -> None:
+        self._meter = meter
+        self.total = 0.0
+        self.counts = [0] * (len(CALL_BUCKETS) + 1)
+
+    def hand_over(self) -> None:
+        if self.total:
+            self._meter.observe_many(self.counts, self.total)
+            self.total = 0.0
+            self.counts = [0] * len(self.counts)
+
+
 class CallMeters:
     """`CallObserver` that counts calls, and writes failures down.
 
@@ -194,8 +212,7 @@ class CallMeters:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        # Finding a meter by its labels costs more than using it.
-        self._durations: dict[tuple[str, str, int], Any] = {}
+        self._durations: dict[tuple[str, str, int], _Durations] = {}
         self._tokens: dict[str, list[int]] = {}
         self._under_way = 0
 
@@ -210,8 +227,10 @@ class CallMeters:
         labels = (record.door, provider, record.status)
         duration = self._durations.get(labels)
         if duration is None:
-            duration = self._durations[labels] = self._metrics.calls.labels(*labels)
-        duration.observe(record.finished - record.started)
+            duration = self._durations[labels] = _Durations(self._metrics.calls.labels(*labels))
+        took = record.finished - record.started
+        duration.total += took
+        duration.counts[bisect_left(CALL_BUCKETS, took)] += 1
         usage = record.usage
         if usage is not None:
             tokens = self._tokens.get(provider)
@@ -233,6 +252,8 @@ class CallMeters:
     def hand_over(self) -> None:
         """Bring the meters up to date."""
         self._metrics.calls_in_flight.set(self._under_way)
+        for duration in self._durations.values():
+            duration.hand_over()
         for provider, tokens in self._tokens.items():
             for kind, count in zip(("input", "output"), tokens, strict=True):
                 self._metrics.tokens.labels(provider, kind).inc(count)

@@ -27,7 +27,7 @@ class JournalMeter:
 
     def begin(self, record: CallRecord) -> None:
         """A call is about to be sent to a provider. Raises JournalFull."""
-        record.event_id = uuid7_text()
+        record.event_id = record.event_id or uuid7_text()
         model, principal = record.asked, record.principal
         token_id = None if principal is None else principal.token_id
         record.ticket = self._journal.begin(
@@ -55,7 +55,7 @@ class JournalMeter:
 
     def note(self, record: CallRecord) -> None:
         """A call was refused before it was sent to a provider."""
-        record.event_id = uuid7_text()
+        record.event_id = record.event_id or uuid7_text()
         try:
             self._journal.note(_event(record))
         except JournalFull:

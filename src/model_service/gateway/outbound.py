@@ -107,11 +107,9 @@ class Outbound:
         spec, outgoing = CALLS[model.provider], conversion.outgoing
         record.key_id = None if lease is None else lease.key.id
         path = spec.locate(outgoing.path, model.target)
-        headers = (
-            _CONTENT_TYPE,
-            *outgoing.headers,
-            *spec.forwarded(record.door, work.call.arrival.headers),
-        )
+        headers = outgoing.headers
+        if record.door in spec.forwards:
+            headers += spec.forwarded(record.door, work.call.arrival.headers)
         endpoint, start, circuit = self._start(model, lease, path, headers)
         body = _written(outgoing.body)
         return UpstreamRequest(endpoint, "POST", path, body=body, start=start), circuit
@@ -133,7 +131,7 @@ class Outbound:
 
         Found once for a lease.
         """
-        place = (model, path, headers)
+        place = (model, path, headers) if headers else (model, path)
         known = None if lease is None else lease.starts.get(place)
         if known is not None:
             return known
@@ -144,7 +142,11 @@ class Outbound:
         circuit = self._circuits.of(
             target.provider, endpoint.origin, target.upstream_model, model.name
         )
-        found = endpoint, head_start(endpoint, "POST", path, headers + credential), circuit
+        found = (
+            endpoint,
+            head_start(endpoint, "POST", path, (_CONTENT_TYPE, *headers, *credential)),
+            circuit,
+        )
         if lease is not None and len(lease.starts) < MOST_STARTS:
             lease.starts[place] = found
         return found

@@ -98,6 +98,8 @@ class Pipeline:
         )
         parts.observer.begun()
         parts.budget.calls += 1
+        if call.arrival.request_id is None:
+            record.event_id = call.request_id
         work = Work(call, record)
         try:
             if self._prepare(work) and (work.is_over or self._send_at_once(work)):

@@ -152,9 +152,10 @@ class CallRecord:
     tags: tuple[str, ...] = ()
     is_metered = False
     """Whether the meter knows of it."""
-    ticket = 0
     event_id = ""
-    """The meter's own words for it."""
+    """The id, a UUID of version 7, under which it is kept; empty until there is one."""
+    ticket = 0
+    """The meter's own."""
     body_bytes = 0
     events_sent = 0
     """Events of a stream that the caller was sent, from which its output is guessed."""

@@ -46,6 +46,7 @@ class Passage:
         self._clean = clean
         self._now = now
         self._resume = resume
+        self._broken: Failed | None = None
 
     async def run(self, response: UpstreamResponse, first_by: float = math.inf) -> Failed | None:
         """Pass it on; a fault only as long as the caller has nothing of the answer.
@@ -92,8 +93,8 @@ class Passage:
         work, relay = self._work, self._relay
         call, record = work.call, work.record
         held = b""
-        failed: Failed | None = None
-        while not relay.complete and relay.failure is None and failed is None:
+        self._broken = None
+        while not relay.complete and relay.failure is None and self._broken is None:
             try:
                 if call.response_started or relay.began or first_by == math.inf:
                     piece = await response.piece()
@@ -104,7 +105,8 @@ class Passage:
                 return Failed(Fault(FaultKind.TIMEOUT, message, code="first_token_timeout"), True)
             except ServiceError as error:
                 # If the answer has said that it ends here, it is whole all the same.
-                failed, piece = Failed(self._clean(fault_of(error)), is_silent(error)), b""
+                self._broken = Failed(self._clean(fault_of(error)), is_silent(error))
+                piece = b""
             out = relay.feed(piece) if piece else relay.end()
             record.usage = relay.usage
             if relay.complete:
@@ -113,7 +115,7 @@ class Passage:
                 record.events_sent += out.count(b"data:")
                 if call.response_started:
                     call.send(out)
-                elif relay.began or relay.complete or first_by == math.inf:
+                elif first_by == math.inf or _has_begun(relay):
                     self._begin(held + out)
                 else:
                     held += out
@@ -122,7 +124,7 @@ class Passage:
             if not piece:
                 break
         if not relay.complete:
-            return failed or Failed(self._clean((relay.failure or cut()).fault))
+            return self._broken or Failed(self._clean((relay.failure or cut()).fault))
         if not call.response_started:
             self._begin(held or b"\n")
         call.end()
@@ -134,6 +136,10 @@ class Passage:
         if work.circuit is not None:
             work.circuit.began(work.ticket)
         work.call.begin(200, self._head(), first)
+
+
+def _has_begun(relay: StreamRelay) -> bool:
+    return relay.began or relay.complete
 
 
 async def _in_time(response: UpstreamResponse, moment: float) -> bytes:

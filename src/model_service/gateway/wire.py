@@ -32,6 +32,8 @@ class GatewayProtocol(server.Protocol):
     _known: KnownHead | None = None
     _surprises = 0
     _in_message = False
+    # Uvicorn's headers, and the line made of them.
+    _dated: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def __init__(self, gateway: Gateway, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **kwargs)
@@ -42,9 +44,9 @@ class GatewayProtocol(server.Protocol):
         if self._in_message:
             super().data_received(data)
             return
-        before: object = self.cycle
+        before: RequestResponseCycle | Call | None = self.cycle
         known = self._known
-        if known is not None and type(before) is Call and before.response_complete:
+        if known is not None and before is not None and before.response_complete:
             body = known.body_of(data)
             if body is not None and not self._refused:
                 self._surprises = 0
@@ -55,13 +57,13 @@ class GatewayProtocol(server.Protocol):
             self._known = None
             self._surprises += 1
         super().data_received(data)
-        if not self._in_message and self._surprises < MOST_SURPRISES:
+        if self._surprises < MOST_SURPRISES:
             self._learn(data, before)
 
     def _learn(self, data: bytes, before: object) -> None:
         """Remember the head of a request that came whole, unless its call is one from before."""
         cycle: object = self.cycle
-        if cycle is before or self.expect_100_continue:
+        if cycle is before or self._in_message or self.expect_100_continue:
             return
         if type(cycle) is Call:
             self._known = KnownHead.of(data, cycle.arrival)
@@ -145,7 +147,8 @@ class GatewayProtocol(server.Protocol):
 
     def date_line(self) -> bytes:
         """Uvicorn's `Date` header, which it renews every second."""
-        for name, value in self.server_state.default_headers:
-            if name == b"date":
-                return b"date: " + value + b"\r\n"
-        return b""
+        headers = self.server_state.default_headers
+        if headers is not GatewayProtocol._dated[0]:
+            lines = [b"date: %b\r\n" % value for name, value in headers if name == b"date"]
+            GatewayProtocol._dated = headers, b"".join(lines[:1])
+        return GatewayProtocol._dated[1]

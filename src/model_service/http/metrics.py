@@ -1,7 +1,7 @@
 """Prometheus metrics, under the names of the OpenTelemetry HTTP conventions where one exists."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import (
@@ -17,9 +17,20 @@ from prometheus_client import (
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 #: Seconds; from what the gateway adds to a fast provider to a long answer.
-_CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
+CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class SummedHistogram(Histogram):
+    """A histogram that takes many observations at once: a meter's lock costs more than adding."""
+
+    def observe_many(self, counts: Sequence[int], total: float) -> None:
+        """Take so many in each bucket, the last one without bound, that add up to `total`."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
 
 
 class Metrics:
@@ -72,11 +83,11 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
-        self.calls = Histogram(
+        self.calls = SummedHistogram(
             "gen_ai_server_request_duration_seconds",
             "Duration of calls through the gateway, by door, provider and status",
             ("model_service_door", "gen_ai_provider_name", "http_response_status_code"),
-            buckets=_CALL_BUCKETS,
+            buckets=CALL_BUCKETS,
             registry=self._registry,
         )
         self.calls_in_flight = Gauge(

@@ -11,6 +11,7 @@ from model_service.providers.chat import Document, Usage
 
 #: More than any call can use; whoever says so counts wrong.
 _MOST: Final = 10**12
+_HITS: Final = "prompt_cache_hit_tokens"
 
 
 def usage_document(usage: Usage) -> Document:
@@ -29,12 +30,15 @@ def usage_document(usage: Usage) -> Document:
 
 def read_usage(document: Document) -> Usage:
     """The tokens by class, from a provider's `usage`. What makes no sense counts as none."""
+    plain = _plain(document)
+    if plain is not None:
+        return plain
     prompt = count(document.get("prompt_tokens"))
     output = count(document.get("completion_tokens"))
     into = _details(document, "prompt_tokens_details")
     cached = count(into.get("cached_tokens"))
     if not cached:  # DeepSeek's, and Moonshot's
-        cached = count(document.get("prompt_cache_hit_tokens"))
+        cached = count(document.get(_HITS))
         cached = cached or count(document.get("cached_tokens"))
     written = count(into.get("cache_write_tokens"))
     reasoning = count(_details(document, "completion_tokens_details").get("reasoning_tokens"))
@@ -52,6 +56,31 @@ def read_usage(document: Document) -> Usage:
         output=output,
         reasoning=min(reasoning, output),
     )
+
+
+def _plain(document: Document) -> Usage | None:
+    """The tokens as OpenAI itself spells them, with nothing written to a cache; else None."""
+    prompt, output = document.get("prompt_tokens"), document.get("completion_tokens")
+    into, out = document.get("prompt_tokens_details"), document.get("completion_tokens_details")
+    if (
+        type(prompt) is not int
+        or type(output) is not int
+        or type(into) is not dict
+        or type(out) is not dict
+        or prompt + output != document.get("total_tokens")
+    ):
+        return None
+    cached, reasoning = into.get("cached_tokens"), out.get("reasoning_tokens")
+    if (
+        type(cached) is not int
+        or type(reasoning) is not int
+        or into.get("cache_write_tokens")
+        or not 0 <= cached <= prompt <= _MOST
+        or not 0 <= reasoning <= output <= _MOST
+        or (not cached and (_HITS in document or "cached_tokens" in document))
+    ):
+        return None
+    return Usage(prompt - cached, cached, 0, 0, output, reasoning)
 
 
 def _details(document: Document, name: str) -> Document:
