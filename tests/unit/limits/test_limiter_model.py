@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from model_service.gateway import refill
 from model_service.gateway.limits import Applicable, Rates
-from model_service.kernel.counting import Metric, Quota, Window
-from tests.unit.limits.world import Call, LimitedModel, Worker, World
+from model_service.kernel.counting import Metric, Quota, Window, window_bounds
+from tests.unit.limits.world import Call, LimitedModel, Worker, World, microseconds
 
 LIMIT = 12
 TOKENS = 100
@@ -24,6 +24,7 @@ class Limits(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.has_jumped = False
         self.model = LimitedModel(rates=Rates(per_minute=LIMIT))
         self.quota = Quota(self.model.id, Metric.TOKENS, Window.MINUTE, TOKENS, user_id="ann")
         self.recall_wait, refill.RECALL_WAIT = refill.RECALL_WAIT, 0  # type: ignore[misc]
@@ -118,6 +119,7 @@ class Limits(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([-3600.0, -60.0, -1.0, 0.5, 1.0, 60.0, 86400.0 * 31]))
     def the_databases_clock_jumps(self, seconds: float) -> None:
         self.world.counters.now += timedelta(seconds=seconds)
+        self.has_jumped = True
 
     @invariant()
     def no_window_has_more_than_its_limit(self) -> None:
@@ -129,6 +131,15 @@ class Limits(RuleBasedStateMachine):
                 tokens[call.window] += call.counts[1]
         assert all(count <= LIMIT for count in requests.values())
         assert all(count <= TOKENS for count in tokens.values())
+
+    @invariant()
+    def calls_count_in_the_window_they_were_let_pass_in(self) -> None:
+        if self.has_jumped:
+            return
+        for call in self.world.calls:
+            if call.reserved_at is not None:
+                begin, _ = window_bounds(Window.MINUTE, call.reserved_at)
+                assert call.window == microseconds(begin)
 
 
 def _under_way(call: Call) -> bool:

@@ -18,6 +18,11 @@ START = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def microseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 @dataclass(eq=False)
 class LimitedModel:
     """A model as far as limits go."""
@@ -49,7 +54,7 @@ class SharedCounters:
 
     def _one(self, holder: object, number: int, ask: Ask) -> Answer:
         begins, ends = window_bounds(ask.window, self.now)
-        opened = (begins - EPOCH) // timedelta(microseconds=1)
+        opened = microseconds(begins)
         at = (ask.key, begins)
         rows = self.leases.setdefault(at, {})
         total = self.taken.get(at, 0)
@@ -138,6 +143,8 @@ class Call:
     amounts: tuple[int, int, int]
     task: asyncio.Task[Hold]
     window: int | None = None
+    reserved_at: datetime | None = None
+    """By the counters' clock."""
     used: tuple[int, int, int] | None = None
 
     @property
@@ -190,6 +197,7 @@ class World:
                 assert leases is not None
                 assert leases[0].opened is not None
                 call.window = leases[0].opened
+                call.reserved_at = self.counters.now
 
     def run(self, awaitable: Any) -> Any:
         return self.loop.run_until_complete(awaitable)
