@@ -1,7 +1,7 @@
 """Calls under way: what is sent for them, and how the answer goes back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 
@@ -11,6 +11,7 @@ from model_service.providers.chat import (
     Finished,
     FinishReason,
     Started,
+    ToolCallStarted,
     Usage,
     UsageReported,
 )
@@ -33,6 +34,9 @@ from model_service.providers.translation import (
     StreamWriter,
     Target,
 )
+
+#: Most calls of tools that a stream may have; each that is open is looked at again with what comes.
+MOST_CALLS: Final = 1024
 
 
 class Conversion(Protocol):
@@ -142,12 +146,14 @@ class Translated:
 class TranslatedStream:
     """A stream read in one dialect and written in another."""
 
-    __slots__ = ("_now", "_reader", "_writer", "began", "complete", "failure", "finish", "usage")
+    __slots__ = ("_calls", "_now", "_reader", "_writer", "began", "complete", "failure", "finish",
+                 "usage")  # fmt: skip
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, now: int) -> None:
         self._now = now
         self._reader = reader
         self._writer = writer
+        self._calls = 0
         self.failure: CallFailed | None = None
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
@@ -169,6 +175,8 @@ class TranslatedStream:
 
     def end(self) -> bytes:
         """The provider's stream is over."""
+        if self.failure is not None:
+            return b""
         events = self._reader.end()
         self.failure = self._reader.failure
         if self.failure is not None and _only_opens(events):
@@ -196,6 +204,11 @@ class TranslatedStream:
                 self.began = True
                 if type(event) is Finished and self.finish is None:
                     self.finish = event.reason
+                elif type(event) is ToolCallStarted:
+                    self._calls += 1
+        if self._calls > MOST_CALLS:
+            self.failure = malformed(f"The provider's answer has more than {MOST_CALLS:,} calls")
+            return b""
         return b"".join(map(self._writer.write, events))
 
 

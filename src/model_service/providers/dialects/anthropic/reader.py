@@ -63,6 +63,8 @@ class AnthropicReader:
         self.finished = False
         self._parser = EventParser()
         self._blocks: dict[int, _Block] = {}
+        # Where thoughts began that may still be open.
+        self._thoughts: list[int] = []
         self._calls = 0
         self._usage: Usage | None = None
         self._started = False
@@ -147,8 +149,11 @@ class AnthropicReader:
         if self.finished:
             return True
         # A thought ends before anything else begins, whether or not its end was to be read.
-        for known in [at for at, open_ in self._blocks.items() if open_.kind == "thinking"]:
-            self._close(known, events)
+        for known in self._thoughts:
+            open_ = self._blocks.get(known)
+            if open_ is not None and open_.kind == "thinking":
+                self._close(known, events)
+        self._thoughts.clear()
         self._close(index, events)
         kind = content.get("type")
         begin = _BEGINNINGS.get(kind) if isinstance(kind, str) else None
@@ -157,6 +162,8 @@ class AnthropicReader:
         if block is None:
             return False
         self._blocks[index] = block
+        if block.kind == "thinking":
+            self._thoughts.append(index)
         return isinstance(kind, str)
 
     def block_delta(self, document: Document, events: list[ChatEvent]) -> bool:
@@ -170,6 +177,8 @@ class AnthropicReader:
             if self.finished or (kind != "text_delta" and kind != "thinking_delta"):
                 return True
             block = self._blocks[index] = _Block(kind.removesuffix("_delta"))
+            if block.kind == "thinking":
+                self._thoughts.append(index)
         match block.kind, kind:
             case "text", "text_delta":
                 return _said(delta.get("text"), TextDelta, events)

@@ -162,6 +162,9 @@ class _Call:
 
     def is_whole(self) -> bool:
         """Whether the arguments that have come are an object."""
+        # A quick answer to what is asked again with every text that comes meanwhile.
+        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
+            return False
         try:
             return isinstance(orjson.loads("".join(self.arguments)), dict)
         except orjson.JSONDecodeError:

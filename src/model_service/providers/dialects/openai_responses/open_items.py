@@ -203,6 +203,8 @@ class OpenCall:
 
     def is_whole(self) -> bool:
         """Whether the arguments are complete, so that nothing more can come."""
+        if not self._pieces:  # a quick answer to what is asked for each call that is open
+            return False
         try:
             orjson.loads("".join(self._pieces))
         except ValueError:
