@@ -118,23 +118,8 @@ def test_an_export_is_a_whole_file_or_goes_to_standard_output(operator: Operator
     assert [json.loads(line)["id"] for line in lines] == ids(CALLS)[:1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("summary", "--by", "month"), "--by"),
-        (("list", "--provider", "acme"), "--provider"),
-        (("list", "--key", "1"), "--key"),
-        (("list", "--status", "7"), "--status"),
-        (("list", "--from", "2026-02-01", "--to", "2026-01-01"), "--to"),
-        (("list", "--from", "yesterday"), "--from"),
-        (("export", "--format", "xml"), "--format"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
-)
-def test_wrong_usage_is_status_2_and_names_the_option(
-    operator: Operator, arguments: tuple[str, ...], said: str
-) -> None:
-    status, output, errors = operator(*arguments)
+def test_wrong_usage_is_status_2_and_names_the_option(operator: Operator) -> None:
+    status, output, errors = operator("list", "--provider", "acme")
     assert (status, output) == (2, "")
-    assert said in errors
+    assert "--provider" in errors
     assert "Traceback" not in errors
