@@ -1,6 +1,7 @@
 """What all stand-ins share: the ledger of requests, the switches and the misbehaviour."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -57,7 +58,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as the provider saw it. Its printed form leaves out what may hold a key."""
+    """One request as the provider saw it. Its printed form leaves out what may hold a key.
+
+    `at` is when it was here, in seconds of the monotonic clock.
+    """
 
     method: str
     path: str
@@ -65,6 +69,7 @@ class Received:
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
     credential: Credential | None
+    at: float = field(default_factory=time.monotonic)
 
     def json(self) -> object:
         """The body, parsed. Raises ValueError when it is no JSON."""
