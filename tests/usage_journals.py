@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
+import orjson
+
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.usage.domain import UsageEvent
-from model_service.usage.records import begun_payload, event_payload
+from model_service.usage.records import begun_payload, event_payload, origin
 
 #: A small segment: it holds about a dozen promises, and some hundred calls.
 SEGMENT = 96 << 10
@@ -18,39 +20,21 @@ def event_id(number: int) -> UUID:
     return UUID(int=0x0199_0000_0000_7000_8000_0000_0000_0000 + number)
 
 
+def _origin(model: str) -> orjson.Fragment:
+    return origin("user", None, model, "OPENAI", "upstream", None, "openai", "chat", False)
+
+
 def begun(number: int, model: str = "m") -> bytes:
-    return begun_payload(
-        event_id(number),
-        TIME_MS,
-        f"req-{number}",
-        "user",
-        None,
-        model,
-        "OPENAI",
-        "upstream",
-        None,
-        "openai",
-        "chat",
-        False,
-        7,
-    )
+    return begun_payload(str(event_id(number)), TIME_MS, f"req-{number}", _origin(model), 7)
 
 
 def event(number: int, output_tokens: int = 11, model: str = "m") -> bytes:
     return event_payload(
-        event_id(number),
+        str(event_id(number)),
         TIME_MS,
         f"req-{number}",
-        "user",
-        None,
-        model,
-        "OPENAI",
-        "upstream",
-        None,
-        "openai",
-        "chat",
+        _origin(model),
         200,
-        False,
         7,
         0,
         0,

@@ -26,23 +26,34 @@ _MOST_TEXT: Final = 255
 #: Largest number of tokens believed; what is above it does not even fit a JSON integer.
 _MOST_TOKENS: Final = 2**53
 
-_TAGS: Final = 29
-_WHY: Final = 30
+_TAGS: Final = 21
+_WHY: Final = 22
+_BEGUN_TAGS: Final = 8
 
 
-def begun_payload(
-    id: UUID | str,  # noqa: A002 - the event's own word for it
-    time_ms: int,
-    request_id: str,
+def origin(
     user_id: str | None,
-    token_id: UUID | str | None,
+    token_id: UUID | None,
     model: str,
     provider: str,
     upstream_model: str,
-    key_id: UUID | str | None,
+    key_id: UUID | None,
     door: str,
     operation: str,
     stream: bool,
+) -> orjson.Fragment:
+    """What many calls have in common, written once: who calls what, with which key, and how."""
+    values = [
+        user_id, token_id, model, provider, upstream_model, key_id, door, operation, stream
+    ]  # fmt: skip
+    return orjson.Fragment(orjson.dumps([_short(_plain(value)) for value in values]))
+
+
+def begun_payload(
+    id: str,  # noqa: A002 - the event's own word for it
+    time_ms: int,
+    request_id: str,
+    origin: orjson.Fragment,
     input_tokens: int,
     cost: str | None = None,
     price_version: str | None = None,
@@ -50,47 +61,21 @@ def begun_payload(
 ) -> bytes:
     """What is known of a call before its provider is asked.
 
-    `time_ms` is in milliseconds since 1970, UTC; `id` and `time_ms` must be the event's own later
-    on. `input_tokens` is an estimate; `cost`, in US dollars, is what they alone come to.
+    `time_ms` is in milliseconds since 1970, UTC; `id`, a UUID, and `time_ms` must be the event's
+    own later on. `input_tokens` is an estimate; `cost`, in US dollars, is what they alone come to.
     """
     return _dump(
-        [
-            VERSION,
-            id,
-            time_ms,
-            request_id,
-            user_id,
-            token_id,
-            model,
-            provider,
-            upstream_model,
-            key_id,
-            door,
-            operation,
-            stream,
-            input_tokens,
-            cost,
-            price_version,
-            tags,
-        ],
-        len_fixed=16,
+        [VERSION, id, time_ms, request_id, origin, input_tokens, cost, price_version, tags],
+        len_fixed=_BEGUN_TAGS,
     )
 
 
 def event_payload(
-    id: UUID | str,  # noqa: A002 - the event's own word for it
+    id: str,  # noqa: A002 - the event's own word for it
     time_ms: int,
     request_id: str,
-    user_id: str | None,
-    token_id: UUID | str | None,
-    model: str,
-    provider: str,
-    upstream_model: str,
-    key_id: UUID | str | None,
-    door: str,
-    operation: str,
+    origin: orjson.Fragment,
     status: int,
-    stream: bool,
     input_tokens: int,
     cached_input_tokens: int,
     cache_write_tokens: int,
@@ -119,16 +104,8 @@ def event_payload(
             id,
             time_ms,
             request_id,
-            user_id,
-            token_id,
-            model,
-            provider,
-            upstream_model,
-            key_id,
-            door,
-            operation,
+            origin,
             status,
-            stream,
             input_tokens,
             cached_input_tokens,
             cache_write_tokens,
@@ -160,33 +137,22 @@ def parse_event(payload: bytes) -> UsageEvent:
     values = _load(payload, _WHY + 1)
     try:
         return UsageEvent(
-            id=UUID(values[1]),
-            time=datetime.fromtimestamp(values[2] / 1000, UTC),
-            request_id=values[3],
-            user_id=values[4],
-            token_id=_uuid(values[5]),
-            model=values[6],
-            provider=values[7],
-            upstream_model=values[8],
-            key_id=_uuid(values[9]),
-            door=values[10],
-            operation=values[11],
-            status=values[12],
-            stream=values[13],
-            input_tokens=values[14],
-            cached_input_tokens=values[15],
-            cache_write_tokens=values[16],
-            cache_write_1h_tokens=values[17],
-            output_tokens=values[18],
-            reasoning_tokens=values[19],
-            cost=_decimal(values[20]),
-            price_version=values[21],
-            latency_ms=values[22],
-            first_token_ms=values[23],
-            attempts=values[24],
-            fallback_from=values[25],
-            estimated=values[26],
-            error_class=values[27],
+            **_common(values),
+            status=values[5],
+            input_tokens=values[6],
+            cached_input_tokens=values[7],
+            cache_write_tokens=values[8],
+            cache_write_1h_tokens=values[9],
+            output_tokens=values[10],
+            reasoning_tokens=values[11],
+            cost=_decimal(values[12]),
+            price_version=values[13],
+            latency_ms=values[14],
+            first_token_ms=values[15],
+            attempts=values[16],
+            fallback_from=values[17],
+            estimated=values[18],
+            error_class=values[19],
             tags=tuple(values[_TAGS]),
             why=values[_WHY],
         )
@@ -202,33 +168,41 @@ def interrupted(payload: bytes) -> UsageEvent:
     Raises:
         ValueError: it is no such payload.
     """
-    values = _load(payload, 17)
+    values = _load(payload, _BEGUN_TAGS + 1)
     try:
         return UsageEvent(
-            id=UUID(values[1]),
-            time=datetime.fromtimestamp(values[2] / 1000, UTC),
-            request_id=values[3],
-            user_id=values[4],
-            token_id=_uuid(values[5]),
-            model=values[6],
-            provider=values[7],
-            upstream_model=values[8],
-            key_id=_uuid(values[9]),
-            door=values[10],
-            operation=values[11],
+            **_common(values),
             status=INTERRUPTED_STATUS,
-            stream=values[12],
-            input_tokens=values[13],
-            cost=_decimal(values[14]),
-            price_version=values[15],
+            input_tokens=values[5],
+            cost=_decimal(values[6]),
+            price_version=values[7],
             attempts=1,
             estimated=True,
             error_class=INTERRUPTED,
-            tags=tuple(values[16]),
+            tags=tuple(values[_BEGUN_TAGS]),
             why={"interrupted": "the process ended before the call did"},
         )
     except (TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise ValueError("not a call begun") from error
+
+
+def _common(values: list[Any]) -> dict[str, Any]:
+    """What calls begun and ended both say. Raises TypeError, AttributeError, ValueError."""
+    user_id, token_id, model, provider, upstream, key_id, door, operation, stream = values[4]
+    return {
+        "id": UUID(values[1]),
+        "time": datetime.fromtimestamp(values[2] / 1000, UTC),
+        "request_id": values[3],
+        "user_id": user_id,
+        "token_id": _uuid(token_id),
+        "model": model,
+        "provider": provider,
+        "upstream_model": upstream,
+        "key_id": _uuid(key_id),
+        "door": door,
+        "operation": operation,
+        "stream": stream,
+    }
 
 
 def _load(payload: bytes, length: int) -> list[Any]:
@@ -268,9 +242,11 @@ def _shortened(values: list[Any], len_fixed: int) -> bytes:
     payload = orjson.dumps(values)
     if len(payload) <= MOST_BYTES:
         return payload
-    return orjson.dumps(
-        [value[:_MOST_TEXT] if isinstance(value, str) else value for value in values]
-    )
+    return orjson.dumps([_short(value) for value in values])
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401 - as above
+    return value[:_MOST_TEXT] if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller put into a payload
@@ -283,6 +259,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller put into a pa
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | float):
+    if value is None or isinstance(value, bool | float | orjson.Fragment):
         return value
     return str(value)

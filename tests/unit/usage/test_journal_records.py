@@ -16,6 +16,7 @@ from model_service.usage.records import (
     begun_payload,
     event_payload,
     interrupted,
+    origin,
     parse_event,
 )
 from model_service.usage.segments import MOST_RECORD, RECORD_BYTES
@@ -27,21 +28,25 @@ _MAYBE_UUID = st.none() | st.uuids()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_ORIGIN: dict[str, Any] = {
+    "user_id": None,
+    "token_id": None,
+    "model": "m",
+    "provider": "OPENAI",
+    "upstream_model": "u",
+    "key_id": None,
+    "door": "openai",
+    "operation": "chat",
+    "stream": True,
+}
+
+
 def _event(**changes: Any) -> bytes:
     values: dict[str, Any] = {
-        "id": event_id(1),
+        "id": str(event_id(1)),
         "time_ms": TIME_MS,
         "request_id": "req",
-        "user_id": None,
-        "token_id": None,
-        "model": "m",
-        "provider": "OPENAI",
-        "upstream_model": "u",
-        "key_id": None,
-        "door": "openai",
-        "operation": "chat",
         "status": 200,
-        "stream": True,
         "input_tokens": 1,
         "cached_input_tokens": 2,
         "cache_write_tokens": 3,
@@ -54,7 +59,8 @@ def _event(**changes: Any) -> bytes:
         "first_token_ms": 0.5,
         "attempts": 2,
     }
-    return event_payload(**(values | changes))
+    whose = {name: changes.pop(name) for name in list(changes) if name in _ORIGIN}
+    return event_payload(origin=origin(**(_ORIGIN | whose)), **(values | changes))
 
 
 @given(
@@ -140,18 +146,10 @@ def test_a_call_cut_is_an_estimated_failure_of_the_service() -> None:
 
 def test_a_call_cut_costs_what_was_estimated_for_its_input() -> None:
     payload = begun_payload(
-        event_id(1),
+        str(event_id(1)),
         TIME_MS,
         "r",
-        None,
-        event_id(2),
-        "m",
-        "OPENAI",
-        "u",
-        event_id(3),
-        "openai",
-        "chat",
-        True,
+        origin(**(_ORIGIN | {"token_id": event_id(2), "key_id": event_id(3)})),
         9,
         "0.25",
         "v1",
@@ -192,18 +190,12 @@ def test_the_longest_texts_there_are_still_fit_into_a_record() -> None:
 
 def test_the_longest_intent_still_fits_into_a_record() -> None:
     payload = begun_payload(
-        event_id(1),
+        str(event_id(1)),
         TIME_MS,
         "r" * 9000,
-        "u" * 9000,
-        None,
-        "m" * 9000,
-        "OPENAI",
-        "u" * 9000,
-        None,
-        "openai",
-        "chat",
-        True,
+        origin(
+            **(_ORIGIN | {"user_id": "u" * 9000, "model": "m" * 9000, "upstream_model": "u" * 9000})
+        ),
         9,
         None,
         None,
@@ -228,7 +220,7 @@ def test_what_is_no_payload_is_refused(read: Callable[[bytes], Any], payload: by
         read(payload)
 
 
-@pytest.mark.parametrize("place", [1, 2, 5, 20])
+@pytest.mark.parametrize("place", [1, 2, 4, 12])
 def test_a_payload_with_a_value_of_another_kind_is_refused(place: int) -> None:
     values = orjson.loads(event(1))
     values[place] = ["?"]
