@@ -4,8 +4,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-import orjson
-
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.budget import RetryBudget
 from model_service.gateway.faults import fault_of
@@ -18,6 +16,7 @@ from model_service.gateway.routing import Skip, candidates
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.gateway.work import Work
 from model_service.kernel.errors import ServiceError
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.registry import SPECS
 
@@ -48,7 +47,10 @@ class Alternatives:
         self._now = now
 
     def may_repeat(self, work: Work) -> bool:
-        """Whether the service as a whole repeats little enough for one more."""
+        """Whether there is time for one more, and the service as a whole repeats few enough."""
+        if self._now() >= work.record.started + work.policy.total:
+            work.record.note(stopped="the time for the whole call is up")
+            return False
         if self._budget.may_retry(self._now()):
             return True
         work.record.note(stopped="too many calls are being repeated at the moment")
@@ -82,7 +84,9 @@ class Alternatives:
         larger = because.kind is FaultKind.CONTEXT_LENGTH
         # Whom a circuit keeps from being asked was not asked: nothing is repeated.
         is_first = because.code == CIRCUIT_OPEN
-        for candidate in self.candidates(work, larger=larger):
+        found = self.candidates(work, larger=larger)
+        for candidate in found:
+            work.is_last = candidate is found[-1]
             if not is_first and not self.may_repeat(work):
                 return
             is_first = False
@@ -99,7 +103,7 @@ class Alternatives:
         asked = record.asked
         if asked is None or principal is None or work.route is None:
             return []
-        body = orjson.loads(work.call.body)
+        body = loads(work.call.body)
         found = []
         for one in candidates(
             asked,
@@ -120,7 +124,7 @@ class Alternatives:
         record = work.record
         if record.principal is None or work.route is None:
             raise RuntimeError("the call is not prepared")
-        body = orjson.loads(work.call.body)
+        body = loads(work.call.body)
         conversion = convert(work.route, model, body, stream=record.stream, now=int(record.began))
         lease = await self._leases.get(record.principal.user_id, model)
         if lease is None and SPECS[model.provider].needs_key:

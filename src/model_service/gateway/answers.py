@@ -1,24 +1,26 @@
 """Giving a provider's good answer to the caller: whole, or as a stream that may be recovered."""
 
 import math
+from dataclasses import replace
 from functools import partial
-
-import orjson
 
 from model_service.gateway import heads
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.alternatives import Alternatives
 from model_service.gateway.buffering import BufferedStream
 from model_service.gateway.faults import fault_of
+from model_service.gateway.needs import BYTES_PER_TOKEN
 from model_service.gateway.policy import Recovery
 from model_service.gateway.reactions import Failed, is_silent
 from model_service.gateway.recovery import RecoverableStream, recoverable
+from model_service.gateway.routes import Operation
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.gateway.streaming import Passage
 from model_service.gateway.trial import Trial, timeouts_of
 from model_service.gateway.work import Work
 from model_service.kernel.errors import ServiceError
 from model_service.providers.calls import ArrayRelay
+from model_service.providers.documents import loads
 from model_service.providers.exchange import Exchange
 from model_service.providers.faults import CallFailed, Fault
 from model_service.providers.response import UpstreamResponse
@@ -80,6 +82,8 @@ class Answers:
     def _respond(self, work: Work, kind: bytes, answer: bytes) -> None:
         record = work.record
         record.status = 200
+        if record.usage is None and record.operation == Operation.CHAT:
+            record.events_sent = len(answer) // BYTES_PER_TOKEN
         self._accounting.settle(work)
         lines = kind + work.lines() + heads.cost_line(record.cost)
         if work.limits is not None:
@@ -94,7 +98,7 @@ class Answers:
         inner: StreamRelay | None = None
         resume = None
         if recovery is Recovery.CONTINUE and work.route is not None:
-            body = orjson.loads(work.call.body)
+            body = loads(work.call.body)
             inner = recoverable(work.route, work.parts[0], body, now=int(work.record.began))
             if inner is not None:
                 resume = partial(self._resume, work, inner)
@@ -131,19 +135,24 @@ class Answers:
         self, work: Work, relay: RecoverableStream, fault: Fault
     ) -> UpstreamResponse | None:
         """Have a fallback, or else the same model, go on with a stream that failed."""
-        failed_model = work.parts[0]
+        record, failed_model = work.record, work.parts[0]
         self._trial.failed(work, Failed(fault))
         may = relay.lost(fault)
-        work.spent = (*work.spent, (failed_model, relay.spent[-1].usage))
-        if not may:
-            return None
-        others = self._alternatives.candidates(work, larger=False) if work.is_guarded else []
-        for model in [*others, failed_model]:
+        spent = relay.spent[-1].usage
+        if not spent.prompt:  # that is not said before the end
+            spent = replace(spent, input=record.body_bytes // BYTES_PER_TOKEN)
+        work.spent = (*work.spent, (failed_model, spent))
+        record.usage, record.events_sent = None, 0  # from here on those of another attempt
+        is_guarded = may and work.is_guarded
+        others = self._alternatives.candidates(work, larger=False) if is_guarded else []
+        key_id = record.key_id
+        for model in [*others, failed_model] if may else ():
             if not self._alternatives.may_repeat(work):
-                return None
+                break
             response = await self._go_on(work, relay, model)
             if response is not None:
                 return response
+        record.model, record.key_id = failed_model, key_id  # whose answer the caller has
         return None
 
     async def _go_on(

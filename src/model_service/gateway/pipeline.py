@@ -37,6 +37,7 @@ from model_service.gateway.work import Want, Work
 from model_service.kernel.errors import ServiceError
 from model_service.kernel.principal import Principal
 from model_service.providers.calls import FAULT_DOORS
+from model_service.providers.documents import loads
 from model_service.providers.exchange import Exchange
 from model_service.providers.faults import CallFailed, Fault, FaultKind, invalid
 from model_service.providers.registry import SPECS
@@ -287,6 +288,7 @@ class Pipeline:
         except asyncio.CancelledError:
             work.record.client_left = call.disconnected
             if not call.disconnected:
+                work.record.error = FaultKind.UNAVAILABLE  # the service is being stopped
                 call.abort()
                 raise
         except Exception as error:  # noqa: BLE001 - the last resort, see _fail
@@ -314,6 +316,7 @@ class Pipeline:
         call, record = work.call, work.record
         record.error = fault.kind
         if call.disconnected:
+            record.client_left = True
             return
         if call.response_started:
             call.abort()  # something failed that no error event can tell of
@@ -377,9 +380,10 @@ def _heed(work: Work, arrival: Arrival) -> None:
 
 def _parsed(data: bytes | bytearray) -> Document:
     try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, "The body is not valid JSON")) from None
+        body = loads(data)
+    except orjson.JSONDecodeError as error:
+        message = f"The body is not valid JSON: {error.msg}"
+        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, message)) from None
     if not isinstance(body, dict):
         raise CallFailed(Fault(FaultKind.INVALID_REQUEST, _WRONG_BODY))
     return body

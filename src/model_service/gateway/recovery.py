@@ -37,6 +37,7 @@ from model_service.providers.chat import (
     Usage,
     UsageReported,
 )
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.translation import Document, StreamReader, StreamWriter
 
@@ -82,7 +83,7 @@ def recoverable(
         return None
     data = orjson.dumps(body)
     try:
-        request = door.read(orjson.loads(data), model.name, stream=True)
+        request = door.read(loads(data), model.name, stream=True)
     except CallFailed:
         return None
     if request.n not in (None, 1) or request.logprobs:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import orjson
-
 from model_service.gateway.continuation import continuation, may_echo
 from model_service.gateway.heard import Continuation, Restart, Splice
 from model_service.gateway.plans import convert, upstream_of
@@ -15,6 +13,7 @@ from model_service.gateway.routes import Route
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.providers.assembly import events_of
 from model_service.providers.chat import ChatEvent, ChatRequest, Usage
+from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.translation import (
     ChatDoor,
@@ -77,11 +76,11 @@ def resumption(asked: Asked, text: str, model: SnapshotModel, *, prefill: bool) 
     Raises:
         CallFailed: the model's provider has nothing like what is asked for.
     """
-    upstream = upstream_of(asked.route, model, orjson.loads(asked.data), stream=True)
+    upstream = upstream_of(asked.route, model, loads(asked.data), stream=True)
     reader = upstream.reader() if model.supports_streaming else WholeReader(upstream)
     begun = continuation(asked.request, text, upstream, model) if prefill else None
     if begun is None:
-        body = orjson.loads(asked.data)
+        body = loads(asked.data)
         anew = convert(asked.route, model, body, stream=True, now=asked.now)
         return Resumption(model, Mode.RESTART, anew.outgoing, anew.dropped, reader, Restart(text))
     lenient = model.target.settings.get("dropUnsupported") is True

@@ -30,6 +30,8 @@ class GatewayProtocol(server.Protocol):
 
     # The head of the last call, if calls with the same one may follow.
     _known: KnownHead | None = None
+    # What is being answered while other requests wait: the cycle is the last of these.
+    _answering: object = None
     _surprises = 0
     _in_message = False
     # Uvicorn's headers, and the line made of them.
@@ -48,7 +50,7 @@ class GatewayProtocol(server.Protocol):
         known = self._known
         if known is not None and before is not None and before.response_complete:
             body = known.body_of(data)
-            if body is not None and not self._refused:
+            if body is not None and not self._refused and not self._holds_back:
                 self._surprises = 0
                 self._stop_waiting()
                 self.cycle = call = Call(self, self._gateway, known.arrival)  # type: ignore[assignment]
@@ -97,6 +99,8 @@ class GatewayProtocol(server.Protocol):
         if before is None or before.response_complete:
             call.turn()
         else:
+            if not self.pipeline:
+                self._answering = before
             self.flow.pause_reading()
             self.pipeline.appendleft((call, self.app))  # type: ignore[arg-type]
 
@@ -120,14 +124,15 @@ class GatewayProtocol(server.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        cycles: list[object] = [self.cycle, *(queued for queued, _ in self.pipeline)]
-        for cycle in cycles:
+        queued: list[object] = [cycle for cycle, _ in self.pipeline]
+        for cycle in (self._answering, self.cycle, *queued):
             if type(cycle) is Call:
                 cycle.leave()
         super().connection_lost(exc)
 
     @override
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
         if type(cycle) is Call:
             cycle.turn()
         else:
