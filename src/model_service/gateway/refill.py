@@ -28,6 +28,8 @@ RECALL_WAIT: Final = 0.1
 DRY_SECONDS: Final = 0.5
 #: Seconds between two times of asking them.
 RECALL_EVERY: Final = 1.0
+#: Counters for which that goes on at a time: beyond, so much is refused that asking is no help.
+MOST_RECALLS: Final = 16
 #: Seconds for which calls are refused at once after the counters could not be reached.
 DOWN_SECONDS: Final = 0.5
 #: Counters that are asked about at one look.
@@ -192,7 +194,8 @@ class Refill:
         task = self._recalls.get(counter)
         if task is None:
             is_elsewhere = counter.reserved > counter.lease.held
-            if not is_elsewhere or now - counter.recalled_at < RECALL_EVERY:
+            is_tried = now - counter.recalled_at < RECALL_EVERY
+            if not is_elsewhere or is_tried or len(self._recalls) >= MOST_RECALLS:
                 counter.dry_until = min(now + DRY_SECONDS, counter.lease.until)
                 counter.dry_amount = amount
                 raise refused(counter, amount, now)

@@ -120,7 +120,7 @@ class Upkeep:
             return
         back = max(0, row.held - spent)
         async with self._db.transaction() as connection:
-            if back and not await _lower(connection, row, back):
+            if not await _lower(connection, row, back):
                 return
             await connection.execute(
                 update(limit_leases)

@@ -123,12 +123,13 @@ class Limits(RuleBasedStateMachine):
 
     @invariant()
     def no_window_has_more_than_its_limit(self) -> None:
-        requests: Tally[int] = Tally()
-        tokens: Tally[int] = Tally()
+        requests: Tally[int | None] = Tally()
+        tokens: Tally[int | None] = Tally()
         for call in self.world.calls:
-            if call.window is not None:
-                requests[call.window] += call.counts[0]
-                tokens[call.window] += call.counts[1]
+            if call.windows:
+                # After a jump they may be of different windows.
+                requests[call.windows[0]] += call.counts[0]
+                tokens[call.windows[1]] += call.counts[1]
         assert all(count <= LIMIT for count in requests.values())
         assert all(count <= TOKENS for count in tokens.values())
 
@@ -139,11 +140,11 @@ class Limits(RuleBasedStateMachine):
         for call in self.world.calls:
             if call.reserved_at is not None:
                 begin, _ = window_bounds(Window.MINUTE, call.reserved_at)
-                assert call.window == microseconds(begin)
+                assert set(call.windows) == {microseconds(begin)}
 
 
 def _under_way(call: Call) -> bool:
-    return call.window is not None and call.used is None
+    return call.windows != () and call.used is None
 
 
 Limits.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

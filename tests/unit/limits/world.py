@@ -142,15 +142,21 @@ class Call:
     worker: Worker
     amounts: tuple[int, int, int]
     task: asyncio.Task[Hold]
-    window: int | None = None
+    windows: tuple[int | None, ...] = ()
+    """In which it counts, by the limits that apply to it; none before it reserved."""
     reserved_at: datetime | None = None
     """By the counters' clock."""
     used: tuple[int, int, int] | None = None
 
     @property
+    def window(self) -> int | None:
+        """In which it counts for the first of them."""
+        return self.windows[0] if self.windows else None
+
+    @property
     def counts(self) -> tuple[int, int, int]:
         """What it may have used so far, for all that is known outside."""
-        if self.window is None:
+        if not self.windows:
             return (0, 0, 0)
         return self.amounts if self.used is None else self.used
 
@@ -190,13 +196,13 @@ class World:
             self.run(asyncio.sleep(0))
         for call in self.calls:
             task = call.task
-            if call.window is not None or not task.done() or task.cancelled():
+            if call.windows or not task.done() or task.cancelled():
                 continue
             if task.exception() is None:
                 leases = task.result()._leases
                 assert leases is not None
-                assert leases[0].opened is not None
-                call.window = leases[0].opened
+                call.windows = tuple(lease.opened for lease in leases)
+                assert None not in call.windows
                 call.reserved_at = self.counters.now
 
     def run(self, awaitable: Any) -> Any:
