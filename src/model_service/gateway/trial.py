@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.outbound import Outbound
@@ -67,11 +68,18 @@ class Trial:
             work.circuit, work.ticket = circuit, circuit.allow(now)
             if not work.ticket:
                 return _circuit_open(model, circuit.retry_after(now))
-            sending = outbound.send(work, request, timeouts_of(work))
+            sending = outbound.send(work, request, self._timeouts(work, now))
         else:
             sending = outbound.again(work, first, timeouts_of(work))
         response = await self._arrived(work, sending)
         return await outbound.fault(response, model, work.lease) or response
+
+    def _timeouts(self, work: Work, now: float) -> Timeouts:
+        """How long the parts of an attempt may take, of the time that is left of the whole."""
+        found, record = timeouts_of(work), work.record
+        if not record.attempts:
+            return found
+        return replace(found, total=max(record.started + found.total - now, 0.0))
 
     async def _arrived(self, work: Work, sending: Awaitable[UpstreamResponse]) -> UpstreamResponse:
         try:

@@ -1,10 +1,12 @@
 """A call under way: what was found out for it so far, so that nothing is done twice."""
 
+from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from model_service.gateway import heads
 from model_service.gateway.call import Call
+from model_service.gateway.policy import with_headers
 from model_service.gateway.ports import CallRecord
 from model_service.gateway.routes import Operation
 from model_service.kernel.policy import DEFAULT, Policy
@@ -63,6 +65,8 @@ class Work:
     has_key = False
     """Whether it is settled which key pays; `lease` None is then that none does."""
     spent: "tuple[tuple[SnapshotModel, Usage], ...]" = ()
+    is_last = False
+    """Whether who is asked is the last of the fallbacks: nobody waits behind it."""
     is_settled = False
     is_over = False
 
@@ -78,13 +82,14 @@ class Work:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether others may answer when the model does not."""
+        """Whether others may still answer when the model does not."""
         return (
             self.record.asked is not None
             and self.route is not None
             and self.route.operation is not Operation.COUNT
             and bool(self.record.asked.fallbacks)
             and self.policy.fallback
+            and not self.is_last
         )
 
     @property
@@ -97,7 +102,17 @@ class Work:
     def turn_to(
         self, model: "SnapshotModel", lease: "Lease | None", conversion: "Conversion"
     ) -> None:
-        """Have another model answer, or the same in another way."""
+        """Have another model answer, or the same in another way.
+
+        How patient calls are with a model is its own; how long a call takes in all, and what
+        becomes of it, that of the model that was asked for. The caller's wishes hold for all.
+        """
+        if model is not self.model:
+            was = self.policy
+            own = with_headers(model.policy, self.call.arrival.wishes)
+            self.policy = replace(
+                own, total=was.total, recovery=was.recovery, fallback=was.fallback
+            )
         self.model = self.record.model = model
         self.lease, self.conversion = lease, conversion
 
