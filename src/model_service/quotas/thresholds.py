@@ -50,6 +50,7 @@ class Thresholds:
         self._told: dict[str, tuple[int, int]] = {}
         self._due: deque[_Reached] = deque()
         self._wake = asyncio.Event()
+        self._telling = asyncio.Lock()
 
     def observe(self, ask: Ask, answer: Answer) -> None:
         """A counter stands like this now."""
@@ -79,11 +80,11 @@ class Thresholds:
 
     async def step(self) -> None:
         """Tell of everything that is reached by now. Raises DatabaseUnavailable."""
-        while self._due:
-            reached = self._due[0]
-            async with self._db.transaction() as connection:
-                await self._tell(connection, reached)
-            self._due.popleft()
+        async with self._telling:
+            while self._due:
+                async with self._db.transaction() as connection:
+                    await self._tell(connection, self._due[0])
+                self._due.popleft()
 
     async def _tell(self, connection: AsyncConnection, reached: _Reached) -> None:
         known = select(quotas).where(quotas.c.id == reached.quota_id)
