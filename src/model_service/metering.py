@@ -92,12 +92,15 @@ class JournalMeter:
         usage, cost = record.usage or _NOTHING, record.cost
         asked, model = record.asked, record.model
         first, started = record.first_byte, record.started
+        error = None if record.error is None else record.error.value
+        if record.client_left and error is None:
+            error = CLIENT_LEFT
         return event_payload(
             record.event_id,
             int(record.began * 1000),
             record.request_id,
             self._origin(record),
-            record.status or _LEFT,
+            record.status or (_LEFT if record.client_left else _CUT),
             usage.input,
             usage.cached_input,
             usage.cache_write,
@@ -111,7 +114,7 @@ class JournalMeter:
             record.attempts,
             asked.name if asked is not None and model is not asked else None,
             record.estimated,
-            None if record.error is None else record.error.value,
+            error,
             record.tags,
             None if record.why is None else {"steps": record.why},
         )

@@ -11,6 +11,7 @@ import structlog
 from model_service.gateway.limits import Applicable, Limiter
 from model_service.gateway.needs import BYTES_PER_TOKEN, needs_of
 from model_service.gateway.ports import CallRecord, Meter
+from model_service.gateway.routes import Operation
 from model_service.gateway.snapshot import SnapshotModel
 from model_service.gateway.work import Work
 from model_service.kernel.counting import nano_dollars
@@ -91,18 +92,22 @@ class Accounting:
             )
 
     def _settle(self, work: Work, record: CallRecord) -> None:
-        if record.is_metered:
-            self._count(work, record)
-            self._meter.finish(record)
-        elif record.asked is not None:
-            self._meter.note(record)
-        hold = work.hold
-        if hold is not None:
-            if record.usage is None and not record.is_metered:
-                hold.release()
-            else:
+        try:
+            if record.is_metered:
+                self._count(work, record)
+                self._meter.finish(record)
+            elif record.asked is not None:
+                self._count(work, record)
+                self._meter.note(record)
+        finally:
+            hold = work.hold
+            if hold is None:
+                pass
+            elif record.is_metered:
                 usage, cost = record.usage or _NOTHING, record.cost
                 hold.settle(1, usage.total, 0 if cost is None else nano_dollars(cost))
+            else:
+                hold.release()
 
     def limit_lines(self, work: Work) -> bytes:
         """The headers that say how limits stand."""
@@ -133,10 +138,8 @@ class Accounting:
     def _count(self, work: Work, record: CallRecord) -> None:
         """What was used and what it costs, as far as it is known, else by estimate."""
         usage = record.usage
-        is_cut = record.client_left or (record.error is not None and work.call.response_started)
-        if usage is None or is_cut:
-            usage = record.usage = _estimated(usage, record) if is_cut else _NOTHING
-            record.estimated = is_cut
+        if usage is None or record.error is not None or record.client_left:
+            usage = record.usage = self._guess(work, record)
         model = record.model
         prices = None if model is None else model.prices
         price = None if prices is None else prices.at(record.began, record.tier)
@@ -144,6 +147,21 @@ class Accounting:
             record.cost, record.price_version = price.cost(usage), price.version
         if work.spent:
             self._count_spent(work, record, usage)
+
+    def _guess(self, work: Work, record: CallRecord) -> Usage:
+        """What a call used whose end was not heard, or whose provider does not say."""
+        usage = record.usage
+        if not record.client_left:
+            if record.error is not None and not work.call.response_started:
+                return _NOTHING  # attempts whose caller had nothing of them are not billed
+            if record.error is None and record.operation == Operation.COUNT:
+                return _NOTHING
+        if not record.attempts:
+            return _NOTHING
+        record.estimated = True
+        if work.spent and usage is None and not record.events_sent:
+            return _NOTHING  # no attempt went on from those that are spent
+        return _estimated(usage, record)
 
     def _count_spent(self, work: Work, record: CallRecord, usage: Usage) -> None:
         """Add what attempts took whose beginning the caller got: it was had, and is paid for."""

@@ -108,10 +108,11 @@ class Attempts:
         record = work.record
         if not work.is_guarded or reaction(first) is Reaction.TELL:
             return False
+        key_id = record.key_id
         async for _ in self._alternatives.others(work, first.fault):
             if await self._ask(work) is None:
                 return True
-        record.model = record.asked
+        record.model, record.key_id = record.asked, key_id
         return False
 
     async def _once(self, work: Work) -> Failed | None:

@@ -158,7 +158,8 @@ class CallRecord:
     """The meter's own."""
     body_bytes = 0
     events_sent = 0
-    """Events of a stream that the caller was sent, from which its output is guessed."""
+    """Events of a stream that the caller was sent, from which its output is guessed; of a whole
+    answer, if its provider does not say what it used, about as many as it has tokens."""
     why: list[dict[str, object]] | None = None
     """What led to the answer, step by step, where it was not the first try."""
 

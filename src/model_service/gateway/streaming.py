@@ -84,7 +84,7 @@ class Passage:
         """End the stream with an error event: nobody is to take it for whole."""
         work, call = self._work, self._work.call
         work.record.error = fault.kind
-        self._settle()
+        self._over()
         call.send(self._relay.fail(fault))
         call.end()
 
@@ -110,7 +110,7 @@ class Passage:
             out = relay.feed(piece) if piece else relay.end()
             record.usage = relay.usage
             if relay.complete:
-                self._settle()
+                self._over()
             if out:
                 record.events_sent += out.count(b"data:")
                 if call.response_started:
@@ -130,9 +130,18 @@ class Passage:
         call.end()
         return None
 
+    def _over(self) -> None:
+        """Settle: nothing of an answer comes any more but what its caller gets next."""
+        record = self._work.record
+        record.status = 200
+        if record.first_byte is None:
+            record.first_byte = self._now()
+        self._settle()
+
     def _begin(self, first: bytes) -> None:
         work = self._work
-        work.record.first_byte = self._now()
+        if work.record.first_byte is None:
+            work.record.first_byte = self._now()
         if work.circuit is not None:
             work.circuit.began(work.ticket)
         work.call.begin(200, self._head(), first)
