@@ -56,10 +56,13 @@ class SharedCounters:
         begins, ends = window_bounds(ask.window, self.now)
         opened = microseconds(begins)
         at = (ask.key, begins)
-        rows = self.leases.setdefault(at, {})
-        total = self.taken.get(at, 0)
         present = ask.opened == opened
         spent, held = (ask.spent, ask.held) if present else (0, 0)
+        remaining = (ends - self.now).total_seconds()
+        if at not in self.taken and spent + held + ask.most == 0:
+            return Answer(opened, remaining, 0, 0, 0)
+        rows = self.leases.setdefault(at, {})
+        total = self.taken.get(at, 0)
         row = rows.setdefault((holder, ask.lease if present else ask.spare), Row())
         granted = 0
         if row.number < number:
@@ -71,7 +74,6 @@ class SharedCounters:
             row.number, row.spent, row.held = number, spent, held + granted
             self.taken[at] = total
         everybody = sum(one.held for one in rows.values())
-        remaining = (ends - self.now).total_seconds()
         return Answer(opened, remaining, granted, total, everybody)
 
 

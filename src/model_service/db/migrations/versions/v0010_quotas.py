@@ -83,16 +83,15 @@ BEGIN
             mine_held := mine_held + granted;
             UPDATE limit_counters AS c SET taken = total
                 WHERE c.key = keys[place] AND c.window_start = begins;
-            IF before.number IS NOT NULL OR mine_spent + mine_held > 0 THEN
-                INSERT INTO limit_leases AS l (
-                    key, window_start, holder, lease, window_end, number, spent, held, expires_at
-                ) VALUES (
-                    keys[place], begins, holder_, lease_, ends, number_, mine_spent, mine_held,
-                    moment + valid_
-                ) ON CONFLICT ON CONSTRAINT pk_limit_leases DO UPDATE SET
-                    number = number_, spent = mine_spent, held = mine_held,
-                    expires_at = moment + valid_, doubted_at = NULL;
-            END IF;
+            -- Also of nothing: a statement before this one may still come.
+            INSERT INTO limit_leases AS l (
+                key, window_start, holder, lease, window_end, number, spent, held, expires_at
+            ) VALUES (
+                keys[place], begins, holder_, lease_, ends, number_, mine_spent, mine_held,
+                moment + valid_
+            ) ON CONFLICT ON CONSTRAINT pk_limit_leases DO UPDATE SET
+                number = number_, spent = mine_spent, held = mine_held,
+                expires_at = moment + valid_, doubted_at = NULL;
         END IF;
         taken_after := total;
         SELECT coalesce(sum(l.held), 0) INTO held_after FROM limit_leases AS l
