@@ -10,6 +10,7 @@ from model_service.gateway.alternatives import Alternatives
 from model_service.gateway.buffering import BufferedStream
 from model_service.gateway.faults import fault_of
 from model_service.gateway.needs import BYTES_PER_TOKEN
+from model_service.gateway.plans import convert
 from model_service.gateway.policy import Recovery
 from model_service.gateway.reactions import Failed, is_silent
 from model_service.gateway.recovery import RecoverableStream, recoverable
@@ -63,7 +64,12 @@ class Answers:
         record = work.record
         model, conversion = work.parts
         if record.stream and model.supports_streaming:
-            return await self._stream(work, response, started)
+            failed = await self._stream(work, response, started)
+            if failed is not None and work.route is not None:
+                # What reads a stream has read some of this one, and is of no use for another.
+                body, now = loads(work.call.body), int(record.began)
+                work.conversion = convert(work.route, model, body, stream=True, now=now)
+            return failed
         try:
             answer = conversion.answer(await response.read())
         except ServiceError as error:

@@ -16,6 +16,9 @@ from model_service.providers.translation import StreamRelay
 #: Seconds that a provider may take to end a stream whose answer is complete, so that the
 #: connection can be used again.
 TAIL_SECONDS: Final = 1.0
+#: Seconds of silence after an answer's finish reason, at which it is taken for whole: what may
+#: still come then is what was used, and providers send that at once.
+FINISH_SECONDS: Final = 5.0
 
 Resume = Callable[[Fault], Awaitable[UpstreamResponse | None]]
 """Has another attempt go on after a fault; None when none can."""
@@ -96,7 +99,9 @@ class Passage:
         self._broken = None
         while not relay.complete and relay.failure is None and self._broken is None:
             try:
-                if call.response_started or relay.began or first_by == math.inf:
+                if relay.finish is not None:
+                    piece = await _ending(response)
+                elif call.response_started or relay.began or first_by == math.inf:
                     piece = await response.piece()
                 else:
                     piece = await _in_time(response, first_by)
@@ -154,6 +159,15 @@ def _has_begun(relay: StreamRelay) -> bool:
 async def _in_time(response: UpstreamResponse, moment: float) -> bytes:
     async with asyncio.timeout_at(moment):
         return await response.piece()
+
+
+async def _ending(response: UpstreamResponse) -> bytes:
+    """What still comes of an answer whose finish reason is here; nothing when that takes long."""
+    try:
+        async with asyncio.timeout(FINISH_SECONDS):
+            return await response.piece()
+    except TimeoutError:
+        return b""
 
 
 async def _read_tail(response: UpstreamResponse) -> None:
