@@ -96,7 +96,10 @@ class KeyFilter:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One key's part of a batch of reveals: `count` uses of the value of `version`."""
+    """One key's part of a batch of reveals: `count` uses of the value of `version`.
+
+    It may be 0: then it is only asked whether the key may be used.
+    """
 
     key_id: UUID
     version: int

@@ -81,7 +81,7 @@ class Holdings:
         return await self._store.find_active(user_id, provider, (ShareScope.REVEAL,), model)
 
     async def reveal(self, held: Held, purpose: Purpose) -> Secret[str]:
-        """The key's value; recorded and counted as a use before it is given.
+        """The key's value; recorded and, but for a lease, counted as a use before it is given.
 
         A grant that ended while this was under way gives nothing out any more. For a listing or
         a lease the value stays inside, and the question is also that of others who have the key.

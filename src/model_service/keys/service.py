@@ -179,7 +179,7 @@ class KeyService:
         return await self._store.count(wanted)
 
     async def reveal(self, key_id: UUID, purpose: Purpose) -> Secret[str]:
-        """The key's value; its use is durably recorded and counted before it is given.
+        """The key's value; its use is durably recorded, and counted unless it is a lease.
 
         Raises:
             NotFound: there is none.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -251,7 +252,9 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
         )
         .values(
             usage_count=_k.usage_count + used.c.n,
-            last_used_at=func.greatest(_k.last_used_at, now),
+            last_used_at=case(
+                (used.c.n > 0, func.greatest(_k.last_used_at, now)), else_=_k.last_used_at
+            ),
         )
         .returning(_k.id)
     )
