@@ -61,7 +61,17 @@ class JournalMeter:
             return  # it used nothing, and what it was refused for is that, mostly
 
     def _origin(self, record: CallRecord) -> Fragment:
-        """Who calls what with which key: made once for many calls."""
+        """Who calls what with which key: made once for many calls, and found once for a call."""
+        known = record.origin
+        if known is not None and known[0] is record.model and known[1] is record.key_id:
+            fragment = known[2]
+            if isinstance(fragment, Fragment):
+                return fragment
+        found = self._found_origin(record)
+        record.origin = record.model, record.key_id, found
+        return found
+
+    def _found_origin(self, record: CallRecord) -> Fragment:
         principal, model, key_id = record.principal, record.model, record.key_id
         user_id = token_id = None
         if principal is not None:
@@ -107,7 +117,7 @@ class JournalMeter:
             usage.cache_write_1h,
             usage.output,
             usage.reasoning,
-            None if cost is None else str(cost),
+            None if cost is None else f"{cost:f}",
             record.price_version,
             round((record.finished - started) * 1000, 3),
             None if first is None or not record.stream else round((first - started) * 1000, 3),

@@ -26,14 +26,12 @@ def convert(
     Raises:
         CallFailed: the request is wrong, or the provider has nothing like what it asks for.
     """
-    spec = CALLS[model.provider]
-    match route.operation:
-        case Operation.COUNT:
-            return _count(route, model, spec, body)
-        case Operation.EMBED:
-            return _embed(route, model, spec, body)
-        case _:
-            conversion = _chat(route, model, spec, body, stream=stream, now=now)
+    spec = CALLS[model.target.provider]
+    if route.operation is Operation.COUNT:
+        return _count(route, model, spec, body)
+    if route.operation is Operation.EMBED:
+        return _embed(route, model, spec, body)
+    conversion = _chat(route, model, spec, body, stream=stream, now=now)
     if model.vendor is not None:
         model.vendor.adapt(conversion.outgoing.body)
     return conversion
@@ -43,8 +41,13 @@ def _chat(
     route: Route, model: SnapshotModel, spec: CallSpec, body: Document, *, stream: bool, now: int
 ) -> Conversion:
     target = model.target
+    known = model.unchanged.get(route.door)
+    if known is not None and (model.supports_streaming or not stream):
+        return Unchanged(known, body, target, stream=stream)
     passthrough, by_responses = _way(route, model, spec, body, stream=stream)
     if passthrough is not None:
+        # What is in the body matters only where it cannot pass unchanged.
+        model.unchanged[route.door] = passthrough
         return Unchanged(passthrough, body, target, stream=stream)
     door = DOORS[route.door].chat
     if door is None:

@@ -155,6 +155,7 @@ class CallRecord:
     event_id = ""
     """The id, a UUID of version 7, under which it is kept; empty until there is one."""
     ticket = 0
+    origin: tuple[SnapshotModel | None, UUID | None, object] | None = None
     """The meter's own."""
     body_bytes = 0
     events_sent = 0

@@ -11,7 +11,7 @@ from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.policy import DEFAULT, Policy
 from model_service.kernel.types import Provider
 from model_service.providers.price_schedule import Schedule
-from model_service.providers.translation import Target
+from model_service.providers.translation import Passthrough, Target
 from model_service.providers.vendors import Vendor
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class SnapshotModel:
     rates: Rates | None = None
     """How often each user may call it."""
     prices: Schedule | None = None
+    unchanged: dict[str, Passthrough] = field(default_factory=dict, repr=False)
+    """How chats pass to it unchanged, by the doors where that was found."""
     vendor: Vendor | None = None
     """Who serves it, where that is one of the known vendors."""
 

@@ -97,39 +97,69 @@ def plain(value: UUID) -> UUID:
     return value if type(value) is UUID else UUID(bytes=value.bytes)
 
 
-_uuid_lock = threading.Lock()
-_uuid_last = (0, 0)
-_uuid_chance = _Chance()
+class _Uuids:
+    """Makes UUIDs of version 7 (RFC 9562, section 5.7), increasing within this process.
+
+    The 12 bits after the version count up within one millisecond (section 6.2, method 1),
+    starting from a random value below 2^11; the rest is random, and anew for each millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._chance = _Chance()
+        self._lock = threading.Lock()
+        self._millisecond = 0
+        self._counter = 0
+        self._tail = 0
+        # The same as text, around the counter.
+        self._begin = self._end = ""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def number(self) -> int:
+        """A new one as a number of 128 bits."""
+        with self._lock:
+            self._count()
+            millisecond = self._millisecond & 0xFFFF_FFFF_FFFF
+            return millisecond << 80 | 0x7 << 76 | self._counter << 64 | self._tail
+
+    def text(self) -> str:
+        """A new one as text."""
+        with self._lock:
+            self._count()
+            return f"{self._begin}{self._counter:03x}{self._end}"
+
+    def _count(self) -> None:
+        millisecond = time.time_ns() // 1_000_000
+        if millisecond > self._millisecond:
+            self._turn_to(millisecond)
+        elif self._counter < 0xFFF:
+            self._counter += 1
+        else:
+            self._turn_to(self._millisecond + 1)
+            self._counter = 0
+
+    def _turn_to(self, millisecond: int) -> None:
+        chance = int.from_bytes(self._chance.take(10))
+        self._millisecond = millisecond
+        self._counter = chance >> 64 & 0x7FF
+        self._tail = 0b10 << 62 | chance & 0x3FFF_FFFF_FFFF_FFFF
+        time_digits, tail_digits = f"{millisecond:012x}", f"{self._tail:016x}"
+        self._begin = f"{time_digits[:8]}-{time_digits[8:]}-7"
+        self._end = f"-{tail_digits[:4]}-{tail_digits[4:]}"
+
+    def _forget(self) -> None:
+        """A forked process must not give out the same ones."""
+        self._lock = threading.Lock()
+        self._millisecond = 0
+
+
+_uuids = _Uuids()
 
 
 def uuid7() -> UUID:
-    """A new version 7 UUID (RFC 9562, section 5.7), increasing within this process.
-
-    The 12 bits after the version count up within one millisecond (RFC 9562, section
-    6.2, method 1), starting from a random value below 2^11.
-    """
-    return UUID(int=_uuid7())
+    """A new version 7 UUID, greater than those made here before."""
+    return UUID(int=_uuids.number())
 
 
 def uuid7_text() -> str:
     """The text of a new version 7 UUID, for where nothing else is done with it."""
-    digits = f"{_uuid7():032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _uuid7() -> int:
-    global _uuid_last
-    with _uuid_lock:
-        millisecond = time.time_ns() // 1_000_000
-        last_millisecond, counter = _uuid_last
-        if millisecond > last_millisecond:
-            counter = int.from_bytes(_uuid_chance.take(2)) & 0x7FF
-        else:
-            millisecond = last_millisecond
-            counter += 1
-            if counter > 0xFFF:
-                millisecond += 1
-                counter = 0
-        _uuid_last = (millisecond, counter)
-        tail = int.from_bytes(_uuid_chance.take(8)) & 0x3FFF_FFFF_FFFF_FFFF
-    return (millisecond & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
+    return _uuids.text()

@@ -4,6 +4,7 @@ The named edits: the model's name, the usage at the end of a stream, registered 
 caller is silent, and what this service itself put into a history for other providers.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -65,10 +66,9 @@ class ChatPassthrough:
             error = choice_error(choice) if isinstance(choice, dict) else None
             if error is not None:
                 raise error
-        document["model"] = model
         usage = document.get("usage")
         used = read_usage(usage) if isinstance(usage, dict) else None
-        return written_answer(document), used
+        return renamed(body, document, model), used
 
     def relay(self, body: Document, model: str) -> ChatRelay:
         """The way back of a stream; `body` is the request as the caller sent it."""
@@ -93,6 +93,27 @@ def parsed_answer(body: bytes, field: str) -> Document:
     if not isinstance(document.get(field), list):
         raise malformed(f"The provider's answer has no {field}")
     return document
+
+
+def renamed(body: bytes, document: Document, model: str) -> bytes:
+    """An answer under the registered name, else as it came. Raises CallFailed.
+
+    Within a JSON string a quotation mark is escaped, so the key is never part of a text. Should it
+    be there twice, as where a call's arguments are no string, the answer is written anew.
+    """
+    given = document.get("model")
+    if type(given) is str and body.count(b'"model"') == 1:
+        for colon in (b'"model":%b', b'"model": %b'):
+            fragment = colon % _quoted(given)
+            if fragment in body:
+                return body.replace(fragment, colon % _quoted(model))
+    document["model"] = model
+    return written_answer(document)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> bytes:
+    return orjson.dumps(name)
 
 
 def written_answer(document: Document) -> bytes:
