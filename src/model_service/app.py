@@ -68,6 +68,7 @@ from model_service.keys.store import SqlKeyStore
 from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from model_service.keys.verification import Verifier
 from model_service.metering import JournalMeter
+from model_service.meters import JournalMeters
 from model_service.providers.administration.registry import (
     administrations,
 )
@@ -355,6 +356,7 @@ def assemble(
     circuits.subscribe(health.sharing.note)
 
     metering = Metering.open(settings.data_dir / "journal", usage.sink)
+    metrics.before_exposing(JournalMeters(metrics, metering).hand_over)
     guard = None if settings.is_production else BrowserGuard()
     calling = Calling.build(
         CallFoundation(

@@ -1,7 +1,6 @@
 """What fulfils the gateway's ports: the slices' models and keys, who may call, the meters."""
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,11 +22,11 @@ from model_service.gateway.leases import Leases
 from model_service.gateway.limits import Limiter, Rates
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.pipeline import Parts, Pipeline
-from model_service.gateway.ports import CallRecord, Meter, UsableKey
+from model_service.gateway.ports import Meter, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.gateway.trial import Trial
 from model_service.http.auth import Authenticator
-from model_service.http.metrics import CALL_BUCKETS, Metrics, SummedHistogram
+from model_service.http.metrics import Metrics
 from model_service.http.middleware import BrowserGuard
 from model_service.http.rules import Access, Rule
 from model_service.kernel.audit import Purpose
@@ -40,6 +39,7 @@ from model_service.kernel.types import Clock, Provider, plain
 from model_service.keys.domain import KeyStore, endpoint_origin
 from model_service.keys.holdings import Holdings
 from model_service.keys.shares import HeldKey
+from model_service.meters import CallMeters, CircuitMeters
 from model_service.providers.call_endpoints import CallEndpoints
 from model_service.providers.price_schedule import Schedule
 from model_service.providers.translation import Target
@@ -186,80 +186,6 @@ class RegisteredModels:
         return None if found is None else _model(found, self._vendors, self._prices(found))
 
 
-class _Durations:
-    """How long calls of one kind took, since that was last handed over."""
-
-    __slots__ = ("_meter", "counts", "total")
-
-    def __init__(self, meter: SummedHistogram) -> None:
-        self._meter = meter
-        self.total = 0.0
-        self.counts = [0] * (len(CALL_BUCKETS) + 1)
-
-    def hand_over(self) -> None:
-        if self.total:
-            self._meter.observe_many(self.counts, self.total)
-            self.total = 0.0
-            self.counts = [0] * len(self.counts)
-
-
-class CallMeters:
-    """`CallObserver` that counts calls, and writes failures down.
-
-    What is only added up is kept here and handed over every second: a meter's lock costs more
-    than the adding.
-    """
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._durations: dict[tuple[str, str, int], _Durations] = {}
-        self._tokens: dict[str, list[int]] = {}
-        self._under_way = 0
-
-    def begun(self) -> None:
-        """A call arrived."""
-        self._under_way += 1
-
-    def finished(self, record: CallRecord) -> None:
-        """A call is over."""
-        self._under_way -= 1
-        provider = "" if record.model is None else record.model.target.provider
-        labels = (record.door, provider, record.status)
-        duration = self._durations.get(labels)
-        if duration is None:
-            duration = self._durations[labels] = _Durations(self._metrics.calls.labels(*labels))
-        took = record.finished - record.started
-        duration.total += took
-        duration.counts[bisect_left(CALL_BUCKETS, took)] += 1
-        usage = record.usage
-        if usage is not None:
-            tokens = self._tokens.get(provider)
-            if tokens is None:
-                tokens = self._tokens[provider] = [0, 0]
-            tokens[0] += usage.prompt
-            tokens[1] += usage.output
-        if record.error is not None:
-            log.warning(
-                "call failed",
-                request_id=record.request_id,
-                path=record.door,
-                status=record.status,
-                code=record.error.value,
-                provider=provider or None,
-                duration_ms=round((record.finished - record.started) * 1000, 3),
-            )
-
-    def hand_over(self) -> None:
-        """Bring the meters up to date."""
-        self._metrics.calls_in_flight.set(self._under_way)
-        for duration in self._durations.values():
-            duration.hand_over()
-        for provider, tokens in self._tokens.items():
-            for kind, count in zip(("input", "output"), tokens, strict=True):
-                self._metrics.tokens.labels(provider, kind).inc(count)
-            tokens[:] = (0, 0)
-
-
 class Limits:
     """The limiter, and what it measures by."""
 
@@ -336,7 +262,7 @@ class Calling:
         """Every second let go of keys and bring the meters up to date. A job: see `background`."""
         while True:
             self.leases.forget_ended()
-            self.hand_over()
+            self.metrics.update()
             await asyncio.sleep(METER_INTERVAL)
 
     @classmethod
@@ -368,6 +294,7 @@ class Calling:
         )
         calling = cls(Pipeline(parts), registered, leases, limits, f.budget, meters, f.metrics)
         f.metrics.before_exposing(calling.hand_over)
+        f.metrics.before_exposing(CircuitMeters(f.metrics, f.circuits).hand_over)
         return calling
 
 

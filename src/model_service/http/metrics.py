@@ -98,9 +98,58 @@ class Metrics:
         )
         self.tokens = Counter(
             "model_service_tokens",
-            "Tokens that providers counted, by provider and whether they went in or came out",
+            "Tokens that calls used, by provider and whether they went in or came out",
             ("gen_ai_provider_name", "gen_ai_token_type"),
             registry=self._registry,
+        )
+        self.cost = Counter(
+            "model_service_cost_usd",
+            "US dollars that calls cost, by provider, as far as prices are known",
+            ("gen_ai_provider_name",),
+            registry=self._registry,
+        )
+        self.repeats = Counter(
+            "model_service_call_retries",
+            "Times that providers were asked again for a call, by the provider it ended with",
+            ("gen_ai_provider_name",),
+            registry=self._registry,
+        )
+        self.fallbacks = Counter(
+            "model_service_call_fallbacks",
+            "Calls that another model took over, by that one's provider",
+            ("gen_ai_provider_name",),
+            registry=self._registry,
+        )
+        self.limit_refusals = Counter(
+            "model_service_limit_refusals",
+            "Calls refused by this service's own limits and quotas",
+            ("error_type",),
+            registry=self._registry,
+        )
+        self.circuits = Gauge(
+            "model_service_circuit_state",
+            "Of places that ever failed: 0 they are called, 1 not, 0.5 one call is let through",
+            ("gen_ai_provider_name", "server_address", "gen_ai_request_model"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self.usage_undrained = Gauge(
+            "model_service_usage_undrained_events",
+            "Usage events that are in the journal and not in the database yet",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.usage_oldest = Gauge(
+            "model_service_usage_oldest_undrained_seconds",
+            "Seconds for which the oldest of them has waited",
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self.usage_full = Gauge(
+            "model_service_usage_journal_full",
+            "Processes that take no calls because their usage could not be kept",
+            registry=self._registry,
+            multiprocess_mode="livesum",
         )
         self.snapshot_age = Gauge(
             "model_service_snapshot_age_seconds",
@@ -126,10 +175,14 @@ class Metrics:
         """Have meters brought up to date before they are shown; others are a second old."""
         self._before.append(update)
 
-    def expose(self) -> bytes:
-        """All meters as text, summed over the worker processes when there are several."""
+    def update(self) -> None:
+        """Bring those meters up to date: for what other processes show of this one."""
         for update in self._before:
             update()
+
+    def expose(self) -> bytes:
+        """All meters as text, summed over the worker processes when there are several."""
+        self.update()
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory and Path(directory).is_dir():
             registry = CollectorRegistry()
