@@ -22,6 +22,7 @@ from model_service.gateway.leases import Leases
 from model_service.gateway.limits import Limiter, Rates
 from model_service.gateway.outbound import Outbound
 from model_service.gateway.pipeline import Parts, Pipeline
+from model_service.gateway.policy import timeouts
 from model_service.gateway.ports import Meter, UsableKey
 from model_service.gateway.snapshot import Registered, SnapshotModel
 from model_service.gateway.trial import Trial
@@ -318,6 +319,7 @@ def _model(model: Model, vendors: Mapping[str, Vendor], prices: Schedule) -> Sna
     vendor = None if model.preset is None else vendors.get(model.preset)
     rates = Rates(model.rate_limit_per_minute, model.rate_limit_per_hour, model.rate_limit_per_day)
     base_url = model.base_url if vendor is None else vendor.base_url
+    policy = Policy.of(settings)
     return SnapshotModel(
         id=model.id,
         target=Target(
@@ -339,7 +341,8 @@ def _model(model: Model, vendors: Mapping[str, Vendor], prices: Schedule) -> Sna
         context_window=model.context_window,
         capabilities=model.capabilities or {},
         fallbacks=model.fallbacks or (),
-        policy=Policy.of(settings),
+        policy=policy,
+        timeouts=timeouts(policy, stream=False, guarded=False),
         rates=rates or None,
         prices=prices,
         vendor=vendor,

@@ -99,7 +99,7 @@ class JournalMeter:
         return found
 
     def _event(self, record: CallRecord) -> bytes:
-        usage, cost = record.usage or _NOTHING, record.cost
+        usage = record.usage or _NOTHING
         asked, model = record.asked, record.model
         first, started = record.first_byte, record.started
         error = None if record.error is None else record.error.value
@@ -117,7 +117,7 @@ class JournalMeter:
             usage.cache_write_1h,
             usage.output,
             usage.reasoning,
-            None if cost is None else f"{cost:f}",
+            record.cost_text,
             record.price_version,
             round((record.finished - started) * 1000, 3),
             None if first is None or not record.stream else round((first - started) * 1000, 3),

@@ -145,6 +145,7 @@ class Accounting:
         price = None if prices is None else prices.at(record.began, record.tier)
         if price is not None:
             record.cost, record.price_version = price.cost(usage), price.version
+            record.cost_text = f"{record.cost:f}"
         if work.spent:
             self._count_spent(work, record, usage)
 
@@ -171,6 +172,7 @@ class Accounting:
             price = None if model.prices is None else model.prices.at(record.began)
             cost = None if price is None or cost is None else cost + price.cost(spent)
         record.usage, record.cost, record.estimated = usage, cost, True
+        record.cost_text = None if cost is None else f"{cost:f}"
 
 
 def _together(one: Usage, other: Usage) -> Usage:

@@ -91,7 +91,7 @@ class Answers:
         if record.usage is None and record.operation == Operation.CHAT:
             record.events_sent = len(answer) // BYTES_PER_TOKEN
         self._accounting.settle(work)
-        lines = kind + work.lines() + heads.cost_line(record.cost)
+        lines = kind + work.lines() + heads.cost_line(record.cost_text)
         if work.limits is not None:
             lines += self._accounting.limit_lines(work)
         is_array = work.is_bare and record.stream

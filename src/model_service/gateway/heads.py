@@ -1,7 +1,6 @@
 """The heads of answers, as bytes; what is the same for many calls is made once."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -43,9 +42,9 @@ def origin_lines(name: str, provider: str, upstream_model: str, key_id: UUID | N
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 
 
-def cost_line(cost: Decimal | None) -> bytes:
+def cost_line(cost: str | None) -> bytes:
     """What a call cost, in US dollars; nothing where nobody knows."""
-    return b"" if cost is None else b"x-model-service-cost-usd: %b\r\n" % f"{cost:f}".encode()
+    return b"" if cost is None else b"x-model-service-cost-usd: %b\r\n" % cost.encode("ascii")
 
 
 def dropped_line(fields: Sequence[str]) -> bytes:

@@ -22,22 +22,20 @@ import structlog
 from model_service.gateway import heads, listing
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.arrival import Arrival
+from model_service.gateway.asked import checked, heed, no_key, no_model, parsed, streams
 from model_service.gateway.attempts import Attempts
 from model_service.gateway.budget import RetryBudget
 from model_service.gateway.call import Call
 from model_service.gateway.faults import fault_of
 from model_service.gateway.leases import Leases
 from model_service.gateway.plans import convert
-from model_service.gateway.policy import with_headers
 from model_service.gateway.ports import Admission, CallObserver, CallRecord
 from model_service.gateway.routes import Operation, Route
 from model_service.gateway.snapshot import Registered, SnapshotModel
-from model_service.gateway.tags import TAGS, tags_of
 from model_service.gateway.work import Want, Work
 from model_service.kernel.errors import ServiceError
 from model_service.kernel.principal import Principal
 from model_service.providers.calls import FAULT_DOORS
-from model_service.providers.documents import loads
 from model_service.providers.exchange import Exchange
 from model_service.providers.faults import CallFailed, Fault, FaultKind, invalid
 from model_service.providers.registry import SPECS
@@ -48,10 +46,6 @@ log = structlog.get_logger(__name__)
 #: Calls that one token may have under way in one process; beyond that something is wrong with
 #: whoever holds it, and others are to be served too.
 MOST_CALLS: Final = 2048
-
-_WRONG_BODY: Final = "The body is not a JSON object"
-_NO_ROUTE: Final = Fault(FaultKind.NOT_FOUND, "No such route", code="not_found")
-_NO_METHOD: Final = Fault(FaultKind.INVALID_REQUEST, "No such method here", status=405)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +124,21 @@ class Pipeline:
             self._admit(work, principal)
         model = work.model
         if model is None:
-            route = _checked(call)
+            route = checked(call)
             if route.operation in (Operation.LIST, Operation.RETRIEVE):
                 self._list(work, route)
                 return True
-            work.body = body = _parsed(call.body)
+            work.body = body = parsed(call.body)
             record.body_bytes = len(call.body)
             record.model = record.asked = model = self._resolve(route, body)
             if not self._is_allowed(record, model):
                 work.want = Want.DENIAL
                 return False
-            record.stream = _streams(route, body)
+            record.stream = streams(route, body)
             work.model = model  # from here on it is settled that the caller may use it
             work.policy = model.policy
             if call.arrival.wishes:
-                _heed(work, call.arrival)
+                heed(work, call.arrival)
         if not work.has_limits:
             if not self._parts.accounting.reserve_now(work, model):
                 work.want = Want.RESERVATION
@@ -186,7 +180,7 @@ class Pipeline:
             user_id = record.principal.user_id
             work.lease = await parts.leases.get(user_id, model)
             if work.lease is None and SPECS[model.provider].needs_key:
-                raise _no_key(user_id, model)
+                raise no_key(user_id, model)
             work.has_key = True
 
     def _admit(self, work: Work, principal: Principal) -> None:
@@ -215,7 +209,7 @@ class Pipeline:
             raise invalid("model", "must name a registered model")
         model = self._parts.registered.current().find(name)
         if model is None:
-            raise _no_model(name)
+            raise no_model(name)
         if not model.is_active:
             message = f"The model '{name}' is not active"
             raise CallFailed(
@@ -235,7 +229,7 @@ class Pipeline:
         else:
             found = snapshot.find(route.model)
             if found is None or not found.is_active or not self._is_allowed(record, found):
-                raise _no_model(route.model)
+                raise no_model(route.model)
             document = listing.entry(route.family, found)
         work.call.respond(200, heads.JSON + _id_line(work.call), orjson.dumps(document))
         self._close(work)
@@ -360,64 +354,5 @@ def _who(principal: Principal) -> object:
     return principal.user_id if token_id is None else token_id.int
 
 
-def _checked(call: Call) -> Route:
-    """The call's route. Raises CallFailed when there is none, or not by that method."""
-    route, method = call.arrival.route, call.arrival.method
-    if route is None:
-        raise CallFailed(_NO_ROUTE)
-    if method != route.method and (method, route.method) != ("HEAD", "GET"):
-        raise CallFailed(_NO_METHOD)
-    return route
-
-
-def _heed(work: Work, arrival: Arrival) -> None:
-    """Take up what the caller says of how to go about the call. Raises CallFailed."""
-    work.policy = with_headers(work.policy, arrival.wishes)
-    for name, value in arrival.wishes:
-        if name == TAGS:
-            work.record.tags = tags_of(value)
-
-
-def _parsed(data: bytes | bytearray) -> Document:
-    try:
-        body = loads(data)
-    except orjson.JSONDecodeError as error:
-        message = f"The body is not valid JSON: {error.msg}"
-        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, message)) from None
-    if not isinstance(body, dict):
-        raise CallFailed(Fault(FaultKind.INVALID_REQUEST, _WRONG_BODY))
-    return body
-
-
-def _streams(route: Route, body: Document) -> bool:
-    if route.stream is not None:
-        return route.stream
-    stream = body.get("stream")
-    if stream is None or stream is False:
-        return False
-    if stream is not True:
-        raise invalid("stream", "must be true or false")
-    return route.operation is Operation.CHAT
-
-
 def _id_line(call: Call) -> bytes:
     return b"x-request-id: %b\r\n" % call.request_id.encode("ascii")
-
-
-def _no_model(name: str) -> CallFailed:
-    message = f"The model '{name[:255]}' does not exist, or this token may not use it"
-    return CallFailed(Fault(FaultKind.NOT_FOUND, message, param="model", code="model_not_found"))
-
-
-def _no_key(user_id: str | None, model: SnapshotModel) -> CallFailed:
-    if user_id is None:
-        message = (
-            f"No key pays for the model '{model.name}': name a user in x-user-id who has an "
-            f"active key for provider '{model.provider}'"
-        )
-    else:
-        message = (
-            f"The user has no active key for provider '{model.provider}', of its own or shared "
-            f"with it, that may be used for the model '{model.name}'"
-        )
-    return CallFailed(Fault(FaultKind.PERMISSION, message, code="no_provider_key"))

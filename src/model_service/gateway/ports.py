@@ -144,6 +144,8 @@ class CallRecord:
     tier: str | None = None
     """The provider's service tier, where it is not the usual one."""
     cost: Decimal | None = None
+    cost_text: str | None = None
+    """The same as text, without an exponent."""
     price_version: str | None = None
     first_byte: float | None = None
     finished = 0.0

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from model_service.gateway.limits import Rates
+from model_service.gateway.policy import timeouts
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.policy import DEFAULT, Policy
 from model_service.kernel.types import Provider
+from model_service.providers.messages import Timeouts
 from model_service.providers.price_schedule import Schedule
 from model_service.providers.translation import Passthrough, Target
 from model_service.providers.vendors import Vendor
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 STALENESS_BOUND: Final = 300.0
 #: The model that a caller asks for who leaves the choice to the registry.
 DEFAULT_NAME: Final = "default"
+
+_TIMEOUTS: Final = timeouts(DEFAULT, stream=False, guarded=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,8 @@ class SnapshotModel:
     fallbacks: tuple[str, ...] = ()
     policy: Policy = DEFAULT
     """How patient calls are with it, unless they say so themselves."""
+    timeouts: Timeouts = _TIMEOUTS
+    """How long its attempts may take by that policy, with nobody else to answer."""
     rates: Rates | None = None
     """How often each user may call it."""
     prices: Schedule | None = None

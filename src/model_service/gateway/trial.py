@@ -44,7 +44,12 @@ class Trial:
             return None
         work.circuit, work.ticket = circuit, ticket
         self._accounting.begin(work)
-        return self.outbound.begin(work, request, timeouts_of(work), when_over)
+        model = work.model
+        if model is None or work.policy is not model.policy or model.fallbacks:
+            patience = timeouts_of(work)
+        else:
+            patience = model.timeouts
+        return self.outbound.begin(work, request, patience, when_over)
 
     def left(self, work: Work, exchange: Exchange) -> None:
         """The caller went away meanwhile."""
