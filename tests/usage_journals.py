@@ -8,7 +8,7 @@ import orjson
 
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.usage.domain import UsageEvent
-from model_service.usage.records import begun_payload, event_payload, origin
+from model_service.usage.records import begun_payload, event_payload, origin, parse_event
 
 #: A small segment: it holds about a dozen promises, and some hundred calls.
 SEGMENT = 96 << 10
@@ -68,3 +68,6 @@ class MemorySink:
         for event in events:
             self.told[event.id] += 1
             self.events.setdefault(event.id, event)
+
+    async def keep_payloads(self, payloads: Sequence[bytes]) -> None:
+        await self.keep([parse_event(payload) for payload in payloads])

@@ -15,6 +15,7 @@ import structlog
 from model_service.usage.adoption import Adopter
 from model_service.usage.delivery import Delivery
 from model_service.usage.domain import UsageEvent
+from model_service.usage.records import parse_event
 
 
 class IdSink:
@@ -26,6 +27,9 @@ class IdSink:
     async def keep(self, events: Sequence[UsageEvent]) -> None:
         os.write(self._file, b"".join(event.id.bytes for event in events))
         await asyncio.sleep(0)
+
+    async def keep_payloads(self, payloads: Sequence[bytes]) -> None:
+        await self.keep([parse_event(payload) for payload in payloads])
 
 
 def main() -> None:

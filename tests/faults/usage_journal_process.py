@@ -19,6 +19,7 @@ import structlog
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.usage.domain import UsageEvent
 from model_service.usage.metering import Metering
+from model_service.usage.records import parse_event
 from tests.usage_journals import SEGMENT, begun, event
 
 SAID = Struct("<cQ")
@@ -40,6 +41,9 @@ class FileSink:
             raise DatabaseUnavailable
         data = b"".join(KEPT.pack(event.id.bytes, event.estimated) for event in events)
         os.write(self._file, data)
+
+    async def keep_payloads(self, payloads: Sequence[bytes]) -> None:
+        await self.keep([parse_event(payload) for payload in payloads])
 
 
 def _say(kind: bytes, number: int) -> None:

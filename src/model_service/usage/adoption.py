@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two looks for journals that nobody owns any more.
 ADOPTION_INTERVAL: Final = 5.0
-#: Events told at a time.
-_MANY: Final = 512
 
 
 class Adopter:
@@ -80,8 +78,7 @@ class Adopter:
         unfinished: dict[int, bytes] = {}
         damaged = [path for path in paths if await self._drain(path, unfinished)]
         payloads = list(unfinished.values())
-        for start in range(0, len(payloads), _MANY):
-            await self._delivery.tell(payloads[start : start + _MANY], interrupted)
+        await self._delivery.tell_each(payloads, interrupted)
         for path in damaged:
             log.error("a dead process's usage journal is damaged", segment=path.name)
             await asyncio.to_thread(holding.keep_damaged, path)

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 import structlog
@@ -17,7 +17,10 @@ log = structlog.get_logger(__name__)
 
 #: Events read from their records before others get a turn on the event loop.
 _TURN: Final = 32
+#: Events told at a time once they were read. A sink puts them into words on the event loop.
+_MANY: Final = 256
 
+Item = TypeVar("Item")
 Told = tuple[bytes, UsageEvent]
 """A payload and the event that it says."""
 
@@ -43,32 +46,44 @@ class Delivery:
         """Events refused so far."""
         self._refused_at: int | None = None
 
-    async def tell(
-        self,
-        payloads: Sequence[bytes],
-        parse: Callable[[bytes], UsageEvent] = parse_event,
-    ) -> None:
-        """Have all of them kept; on return they are, or are set aside.
+    async def tell(self, payloads: Sequence[bytes]) -> None:
+        """Have the events of all of them kept; on return they are, or are set aside.
 
         Raises:
             DatabaseUnavailable, Refused: they could not be kept now; tell the same again.
         """
-        told: list[Told] = []
-        unreadable: list[bytes] = []
-        for number, payload in enumerate(payloads, 1):
-            try:
-                told.append((payload, parse(payload)))
-            except ValueError:
-                unreadable.append(payload)
-            if number % _TURN == 0:
-                await asyncio.sleep(0)
-        if told:
-            await self._keep(told)
-        if unreadable:
-            await self._put_aside(unreadable, "not an event")
+        refusal = await self._try(self._sink.keep_payloads, payloads)
+        if refusal is not None:
+            log.warning("usage events are read one by one", error_type=type(refusal).__name__)
+            await self.tell_each(payloads)
+
+    async def tell_each(
+        self,
+        payloads: Sequence[bytes],
+        parse: Callable[[bytes], UsageEvent] = parse_event,
+    ) -> None:
+        """Do the same, but read each of them here: where not all are like any other.
+
+        Raises:
+            DatabaseUnavailable, Refused: they could not be kept now; tell the same again.
+        """
+        for start in range(0, len(payloads), _MANY):
+            told: list[Told] = []
+            unreadable: list[bytes] = []
+            for number, payload in enumerate(payloads[start : start + _MANY], 1):
+                try:
+                    told.append((payload, parse(payload)))
+                except ValueError:
+                    unreadable.append(payload)
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
+            if told:
+                await self._keep(told)
+            if unreadable:
+                await self._put_aside(unreadable, "not an event")
 
     async def _keep(self, told: Sequence[Told]) -> None:
-        refusal = await self._try(told)
+        refusal = await self._try_events(told)
         if refusal is None:
             return
         before = self.delivered if self._refused_at is None else self._refused_at
@@ -89,19 +104,24 @@ class Delivery:
         middle = len(told) // 2
         refused: list[Told] = []
         for half in (told[:middle], told[middle:]):
-            if await self._try(half) is not None:
+            if await self._try_events(half) is not None:
                 refused += await self._one_by_one(half)
         return refused
 
-    async def _try(self, told: Sequence[Told]) -> Exception | None:
+    async def _try_events(self, told: Sequence[Told]) -> Exception | None:
+        return await self._try(self._sink.keep, [event for _, event in told])
+
+    async def _try(
+        self, keep: Callable[[Sequence[Item]], Awaitable[None]], items: Sequence[Item]
+    ) -> Exception | None:
         """Have them kept; why not, when the sink refuses them. Raises DatabaseUnavailable."""
         try:
-            await self._sink.keep([event for _, event in told])
+            await keep(items)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, no event may be lost for it
             return error
-        self.delivered += len(told)
+        self.delivered += len(items)
         return None
 
     async def _put_aside(self, payloads: Sequence[bytes], why: str) -> None:

@@ -73,6 +73,17 @@ class UsageSink(Protocol):
         """
         ...
 
+    async def keep_payloads(self, payloads: Sequence[bytes]) -> None:
+        """Do the same for events as the journal has them (`records.event_payload`).
+
+        This process need not read them for that: it is what most events come by. A batch of which
+        one cannot be read or stored is refused as a whole, to be told to `keep` instead.
+
+        Raises:
+            DatabaseUnavailable: they cannot be stored now; the same will be told again.
+        """
+        ...
+
 
 class Dimension(StrEnum):
     """What usage can be told by."""

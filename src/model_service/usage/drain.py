@@ -12,16 +12,24 @@ from model_service.kernel.errors import Unavailable
 from model_service.usage.delivery import Delivery
 from model_service.usage.journal import Journal
 from model_service.usage.owners import Holding
-from model_service.usage.segments import EVENT, Segment, mark, read_part
+from model_service.usage.segments import EVENT, Segment, mark, read_own, read_part
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks at what is new.
-DRAIN_INTERVAL: Final = 0.2
+#: Seconds between two looks at what is new: few large batches cost less than many small ones.
+DRAIN_INTERVAL: Final = 0.4
 #: Most seconds between two tries while usage cannot be stored.
 MOST_BACKOFF: Final = 5.0
-#: Records read at a time. The store puts them into words on the event loop, where calls wait.
-_MOST_RECORDS: Final = 256
+#: Events told at a time, about, and after those could not be stored: a batch must not be too large
+#: for a database that is slow. It is doubled from there on.
+_MANY: Final = 4_000
+_FEW: Final = 256
+#: Most bytes of a segment of which the events are told at a time.
+_MOST_BYTES: Final = 4 << 20
+#: Records read and checked at a time.
+_MOST_RECORDS: Final = 512
+#: How many segments may be newer than one of which nothing was read back from the disk yet.
+_FRESH: Final = 2
 
 
 class Drainer:
@@ -49,6 +57,7 @@ class Drainer:
         self._draining = asyncio.Lock()
         self._drained = 0
         self._failures = 0
+        self._most = _MANY
         self._caught_up = now()
 
     @property
@@ -88,6 +97,7 @@ class Drainer:
             await self.drain()
         except Unavailable as error:
             self._failures += 1
+            self._most = _FEW
             if self._failures == 1:
                 log.warning("usage cannot be stored and is kept in the journal", reason=error.code)
             bound = min(MOST_BACKOFF, self._interval * float(1 << min(self._failures, 16)))
@@ -98,21 +108,40 @@ class Drainer:
         return self._interval
 
     async def _drain(self, segment: Segment) -> None:
-        while segment.drained < (stop := self._journal.end_of(segment)):
-            part = await asyncio.to_thread(
-                read_part, segment.path, segment.drained, stop, _MOST_RECORDS
-            )
-            payloads = [record.payload for record in part.records if record.kind == EVENT]
+        while segment.drained < self._journal.end_of(segment):
+            payloads, end = await self._read(segment)
             if payloads:
                 await self._delivery.tell(payloads)
-            end = part.end
-            if part.damaged or part.is_torn or (part.is_last and end < stop):
-                log.error("a usage journal holds what was not written", segment=segment.path.name)
-                segment.is_damaged = True
-                end = stop if part.is_last else end
+                self._most = min(self._most * 2, _MANY)
             await asyncio.to_thread(mark, segment.path, end)
             segment.drained = end
             self._drained += len(payloads)
+
+    async def _read(self, segment: Segment) -> tuple[list[bytes], int]:
+        """What is told at a time, and where to go on."""
+        payloads: list[bytes] = []
+        start = at = segment.drained
+        stop = self._journal.end_of(segment)
+        while at < min(stop, start + _MOST_BYTES) and len(payloads) < self._most:
+            behind = at
+            if self._journal.current.number - segment.number < _FRESH:
+                behind = read_own(segment.path, at, stop, payloads)
+                await asyncio.sleep(0)
+            at = behind if behind > at else await self._check(segment, at, stop, payloads)
+        return payloads, at
+
+    async def _check(self, segment: Segment, start: int, stop: int, payloads: list[bytes]) -> int:
+        """Add events whose records are as they were written; where to go on.
+
+        What is read long after it was written may come from the disk, and be altered.
+        """
+        part = await asyncio.to_thread(read_part, segment.path, start, stop, _MOST_RECORDS)
+        payloads += [record.payload for record in part.records if record.kind == EVENT]
+        if part.damaged or part.is_torn or (part.is_last and part.end < stop):
+            log.error("a usage journal holds what was not written", segment=segment.path.name)
+            segment.is_damaged = True
+            return stop if part.is_last else part.end
+        return part.end
 
     async def _delete(self, segment: Segment) -> None:
         """Delete a segment that is full and drained, unless too many calls in it go on."""

@@ -160,6 +160,18 @@ def parse_event(payload: bytes) -> UsageEvent:
         raise ValueError("not an event") from error
 
 
+def moment_of(payload: bytes) -> datetime:
+    """When the call of an event's payload began.
+
+    Raises:
+        ValueError: it is none, or no such time can be told.
+    """
+    try:
+        return datetime.fromtimestamp(_load(payload, _WHY + 1)[2] / 1000, UTC)
+    except (TypeError, ArithmeticError, OSError) as error:
+        raise ValueError("not an event") from error
+
+
 def interrupted(payload: bytes) -> UsageEvent:
     """The event of a call that was begun and never ended, from what `begun_payload` wrote.
 

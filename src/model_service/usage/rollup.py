@@ -8,6 +8,14 @@ from enum import IntEnum
 from typing import Final
 
 from model_service.usage.domain import Dimension
+from model_service.usage.records import VERSION
+
+#: Largest value of PostgreSQL's `integer` and `smallint`, the types of counts.
+MAX_INTEGER: Final = 2**31 - 1
+MAX_SMALLINT: Final = 2**15 - 1
+#: Characters of what is indexed: at four bytes each an index can still hold them (PostgreSQL
+#: manual, "B-Tree Indexes", 65.1.4.1: a third of a page).
+MAX_INDEXED: Final = 500
 
 
 class Code(IntEnum):
@@ -104,6 +112,51 @@ def _told(name: str) -> str:
             return name
 
 
+def _cut(place: int, most: int) -> str:
+    """A count of a payload, made to fit its column. It is null only where it was not told."""
+    told = f"CAST(e ->> {place} AS bigint)"
+    return f"CASE WHEN {told} > {most} THEN {most} WHEN {told} < 0 THEN 0 ELSE {told} END"
+
+
+# How each column reads from a payload `e`, its origin `o` and its cost `c`. Texts of the origin
+# are short enough for an index as they are.
+_PAYLOAD: Final = {
+    "time": "to_timestamp(CAST(e ->> 2 AS bigint) / 1000.0::double precision)",
+    "id": f"CASE WHEN e ->> 0 = '{VERSION}' THEN CAST(e ->> 1 AS uuid) END",
+    "token_id": "CAST(o ->> 1 AS uuid)",
+    "key_id": "CAST(o ->> 5 AS uuid)",
+    "input_tokens": _cut(6, MAX_INTEGER),
+    "cached_input_tokens": _cut(7, MAX_INTEGER),
+    "cache_write_tokens": _cut(8, MAX_INTEGER),
+    "cache_write_1h_tokens": _cut(9, MAX_INTEGER),
+    "output_tokens": _cut(10, MAX_INTEGER),
+    "reasoning_tokens": _cut(11, MAX_INTEGER),
+    "latency_ms": "coalesce(CAST(e ->> 14 AS real), 0)",
+    "first_token_ms": "CAST(e ->> 15 AS real)",
+    "status": _cut(5, MAX_SMALLINT),
+    "attempts": _cut(16, MAX_SMALLINT),
+    "stream": "CAST(o ->> 8 AS boolean)",
+    "estimated": "CAST(e ->> 18 AS boolean)",
+    "request_id": "e ->> 3",
+    "user_id": "o ->> 0",
+    "model": "o ->> 2",
+    "provider": "o ->> 3",
+    "upstream_model": "o ->> 4",
+    "door": "o ->> 6",
+    "operation": "o ->> 7",
+    # Nothing is above what is not a number (PostgreSQL manual, "Numeric Types", 8.1.2).
+    "cost": "CASE WHEN c > '-Infinity' AND c < 'Infinity' THEN c END",
+    "price_version": "CASE WHEN c > '-Infinity' AND c < 'Infinity' THEN e ->> 13 END",
+    "fallback_from": "e ->> 17",
+    "error_class": "e ->> 19",
+    "tags": (
+        f"CASE WHEN jsonb_array_length(e -> 21) > 0 THEN ARRAY(SELECT left(tag, {MAX_INDEXED})"  # noqa: S608
+        " FROM jsonb_array_elements_text(e -> 21) AS tag) END"
+    ),
+    "why": "nullif(e -> 22, 'null')",
+}
+
+
 def _added(table: str) -> str:
     """What happens when there are sums already."""
     return ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in SUMS)
@@ -181,14 +234,11 @@ calls AS MATERIALIZED (
 )
 """  # noqa: S608 - made of the names above alone
 
-#: Takes `events`, a JSON array of objects, and gives a row for each key that they used, one for
-#: no key too: `key_id`, `uses`, `last_use` of the events stored, and `late`, how many of those
-#: told were from before what is kept.
-KEEP: Final = f"""
-WITH told AS MATERIALIZED (
-    SELECT {", ".join(map(_told, COLUMNS))}
-    FROM json_to_recordset(CAST(:events AS json))
-        AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
+
+def _keep(told: str) -> str:
+    """The statement that stores what a SELECT of `COLUMNS` tells, and sums what was new of it."""
+    return f"""
+WITH told AS MATERIALIZED ({told}
 ), horizon AS MATERIALIZED (
     SELECT coalesce(max(kept_since), 'epoch') AS kept_since FROM usage_horizon
 ), stored AS (
@@ -199,10 +249,32 @@ WITH told AS MATERIALIZED (
     RETURNING time, user_id, token_id, model, provider, key_id, status, estimated, tags, cost,
         input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
         output_tokens, reasoning_tokens
-), {ADD_UP}
-SELECT key_id, count(*) AS uses, max(time) AS last_use,
+), {ADD_UP}, used AS (
+    SELECT key_id, count(*) AS uses, max(time) AS last_use
+    FROM stored WHERE key_id IS NOT NULL GROUP BY key_id
+)
+SELECT array_agg(key_id) AS keys_used, array_agg(uses) AS uses, array_agg(last_use) AS last_uses,
     (SELECT count(*) FROM told, horizon WHERE time < kept_since) AS late
-FROM stored GROUP BY key_id
-UNION ALL
-SELECT NULL, 0, NULL, (SELECT count(*) FROM told, horizon WHERE time < kept_since)
+FROM used
 """  # noqa: S608 - made of the names above alone
+
+
+#: Takes `events`, a JSON array of objects, and gives one row: the arrays `keys_used`, `uses` and
+#: `last_uses` of the events stored, null where no key was used, and `late`, how many of those told
+#: were from before what is kept.
+KEEP: Final = _keep(
+    f"""
+    SELECT {", ".join(map(_told, COLUMNS))}
+    FROM json_to_recordset(CAST(:events AS json))
+        AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})"""  # noqa: S608
+)
+#: The same for `payloads`, a JSON array of what `records.event_payload` makes. What is no such
+#: payload is refused: it has no id then, or none of what else there must be.
+KEEP_PAYLOADS: Final = _keep(
+    f"""
+    SELECT {", ".join(f"{_PAYLOAD[name]} AS {name}" for name in COLUMNS)}
+    FROM (
+        SELECT e, e -> 4 AS o, CAST(e ->> 12 AS numeric) AS c
+        FROM jsonb_array_elements(CAST(:payloads AS jsonb)) AS e OFFSET 0
+    ) AS payloads"""  # noqa: S608
+)

@@ -1,5 +1,6 @@
 """Usage events into PostgreSQL, each once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -8,22 +9,23 @@ from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import Row, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from model_service.db.uow import Database
 from model_service.usage.domain import KeyUse, UsageEvent
 from model_service.usage.partitions import Month, Months
-from model_service.usage.rollup import KEEP
+from model_service.usage.records import moment_of
+from model_service.usage.rollup import (
+    KEEP,
+    KEEP_PAYLOADS,
+    MAX_INDEXED,
+    MAX_INTEGER,
+    MAX_SMALLINT,
+)
 
 log = structlog.get_logger(__name__)
 
-#: Largest value of PostgreSQL's `integer` and `smallint`, the types of counts.
-_MAX_INTEGER: Final = 2**31 - 1
-_MAX_SMALLINT: Final = 2**15 - 1
-#: Characters of what is indexed: at four bytes each an index can still hold them (PostgreSQL
-#: manual, "B-Tree Indexes", 65.1.4.1: a third of a page).
-_MAX_INDEXED: Final = 500
 _INDEXED: Final = frozenset({"user_id", "model", "provider", "tags"})
 # SQLSTATE classes (PostgreSQL manual, appendix A): 22, a value that its column cannot hold; 54, one
 # that its index cannot.
@@ -32,6 +34,10 @@ _VALUE_CLASSES: Final = ("22", "54")
 _CHECK_VIOLATION: Final = "23514"
 _LOCK: Final = text("LOCK TABLE usage_events IN ROW EXCLUSIVE MODE")
 _KEEP: Final = text(KEEP)
+_KEEP_PAYLOADS: Final = text(KEEP_PAYLOADS)
+# The character that PostgreSQL cannot store, as JSON says it; not a backslash and then its name.
+_NUL: Final = b"\\u0000"
+_NUL_SAID: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class SqlUsageSink:
@@ -53,33 +59,63 @@ class SqlUsageSink:
         if not events:
             return
         document = _encoded(events)
+        months = {Month.of(event.time) for event in events}
+        await self._months.ensure(months)
         try:
-            await self._keep(events, document if document is not None else _mended(events))
+            await self._keep(_KEEP, {"events": document or _mended(events)})
         except DBAPIError as error:
-            state = str(getattr(error.orig, "sqlstate", ""))
-            if state == _CHECK_VIOLATION and isinstance(error, IntegrityError):
-                # Somebody dropped a month by hand. It is made again, as it never was one too old.
+            if _misses_month(error):
+                # Somebody dropped it by hand. It is made again, as it never was one too old.
                 self._months.forget()
-            elif not state.startswith(_VALUE_CLASSES):
+            elif not _state(error).startswith(_VALUE_CLASSES):
                 raise
-            await self._keep(events, _mended(events))
+            await self._months.ensure(months)
+            await self._keep(_KEEP, {"events": _mended(events)})
 
-    async def _keep(self, events: Sequence[UsageEvent], document: str) -> None:
-        await self._months.ensure({Month.of(event.time) for event in events})
+    async def keep_payloads(self, payloads: Sequence[bytes]) -> None:
+        """Do the same for events as they were journalled: it is the database that reads them.
+
+        What its columns cannot hold is cut to what they can, as `keep` does it.
+
+        Raises:
+            DatabaseUnavailable: none is stored; the same may be told again.
+            DBAPIError: one of them cannot be read or stored, so none is.
+            ValueError: one of them is no event at all, so none is stored.
+        """
+        if not payloads:
+            return
+        document = b"[" + b",".join(payloads) + b"]"
+        if _NUL in document:
+            document = _NUL_SAID.sub(rb"\1\\ufffd", document)
+        parameters = {"payloads": document.decode()}
+        try:
+            await self._keep(_KEEP_PAYLOADS, parameters)
+        except DBAPIError as error:
+            if not _misses_month(error):
+                raise
+            # Looked for only now: months are made long ahead, and looking takes each payload.
+            self._months.forget()
+            await self._months.ensure({Month.of(moment_of(payload)) for payload in payloads})
+            await self._keep(_KEEP_PAYLOADS, parameters)
+
+    async def _keep(self, statement: TextClause, parameters: dict[str, str]) -> None:
         async with self._db.transaction() as connection:
             # Before the statement begins that reads the horizon: dropping a month waits for it.
             await connection.execute(_LOCK)
-            rows = (await connection.execute(_KEEP, {"events": document})).all()
-            used = {row.key_id: (row.uses, row.last_use) for row in rows if row.key_id is not None}
-            if used:
-                await self._keys.used(used)
-        _complain(rows)
+            row = (await connection.execute(statement, parameters)).one()
+            if row.keys_used:
+                uses = zip(row.uses, row.last_uses, strict=True)
+                await self._keys.used(dict(zip(row.keys_used, uses, strict=True)))
+        if row.late:
+            log.warning("usage events came after their month was dropped; left out", count=row.late)
 
 
-def _complain(rows: Sequence[Row[Any]]) -> None:
-    late = rows[0].late
-    if late:
-        log.warning("usage events came after their month was dropped; left out", count=late)
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", ""))
+
+
+def _misses_month(error: DBAPIError) -> bool:
+    return isinstance(error, IntegrityError) and _state(error) == _CHECK_VIOLATION
 
 
 def _encoded(events: Sequence[UsageEvent]) -> str | None:
@@ -120,7 +156,7 @@ def _mended_event(event: UsageEvent) -> UsageEvent:
         if isinstance(value, bool):
             continue
         if isinstance(value, int):
-            most = _MAX_SMALLINT if name in ("status", "attempts") else _MAX_INTEGER
+            most = MAX_SMALLINT if name in ("status", "attempts") else MAX_INTEGER
             changes[name] = min(max(value, 0), most)
         elif name == "cost" and value is not None and not value.is_finite():
             changes[name] = changes["price_version"] = None
@@ -132,7 +168,7 @@ def _mended_event(event: UsageEvent) -> UsageEvent:
 
 
 def _cut(value: str | list[str]) -> str | list[str]:
-    return value[:_MAX_INDEXED] if isinstance(value, str) else [v[:_MAX_INDEXED] for v in value]
+    return value[:MAX_INDEXED] if isinstance(value, str) else [v[:MAX_INDEXED] for v in value]
 
 
 def _mended_value(value: Any) -> Any:  # noqa: ANN401 - JSON has no narrower type
