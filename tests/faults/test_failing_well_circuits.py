@@ -26,7 +26,7 @@ async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
 
 
 def circuit_of(stage: Stage, model: str) -> Circuit:
-    (found,) = (one for one in stage.world.service.circuits if model in one.names)
+    (found,) = (one for one in stage.world.service.traffic.circuits if model in one.names)
     return found
 
 
@@ -70,7 +70,7 @@ async def test_while_it_is_open_the_fallback_serves_at_once_without_a_repeat(
     model = await well(stage, fallbacks=[fallback])
     await opened(stage, model)
     asked = len(stage.calls(model))
-    stage.world.service.budget.floor = -(10**6)  # nothing may be repeated
+    stage.world.service.traffic.budget.floor = -(10**6)  # nothing may be repeated
     for stream in (False, True):
         answer = await stage.ask(model, stream=stream)
         assert OPENAI_CHAT.text(answer) == TWELVE
@@ -173,7 +173,7 @@ async def test_in_a_storm_of_failing_calls_a_fifth_is_repeated_and_no_more(
     policy = {**QUICK, "retries": 3}
     models = [await stage.model(Fault.UNAVAILABLE, policy=policy) for _ in range(100)]
     await _window_over(stage)
-    world.service.budget.floor = FLOOR
+    world.service.traffic.budget.floor = FLOOR
     answers = await asyncio.gather(*map(stage.ask, models))
     assert {answer.status for answer in answers} == {503}
     sent = len(world.sandbox.openai.requests)
@@ -191,7 +191,7 @@ async def test_in_a_storm_fallbacks_are_as_few(stage: Stage) -> None:
         await stage.model(Fault.NOT_FOUND, fallbacks=[fallback]) for _ in range(4)
     ]  # no circuit opens because of a 404
     await _window_over(stage)
-    world.service.budget.floor = FLOOR
+    world.service.traffic.budget.floor = FLOOR
     answers = await asyncio.gather(*(stage.ask(models[n % 4]) for n in range(100)))
     served = [answer for answer in answers if answer.status == 200]
     assert FLOOR <= len(served) <= FLOOR + 100 // 5
@@ -201,6 +201,6 @@ async def test_in_a_storm_fallbacks_are_as_few(stage: Stage) -> None:
 
 async def _window_over(stage: Stage) -> None:
     """Have the budget forget the repeats of earlier tests."""
-    budget = stage.world.service.budget
+    budget = stage.world.service.traffic.budget
     budget.tick(time.monotonic() + 11)
     budget._last = int(time.monotonic())
