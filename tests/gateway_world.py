@@ -12,12 +12,13 @@ import httpx
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from model_service.app import Service, build
+from model_service.app import build
 from model_service.calling import KEYS_TOPIC, MODELS_TOPIC
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 from model_service.settings import Settings
 
 #: Upstream models that the stand-ins know, by provider.

@@ -1,13 +1,10 @@
 """The composition root: builds everything, wires Protocols to what fulfils them."""
 
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from fastapi import FastAPI
 
 from model_service import __version__, logs
 from model_service import settings as configuration
@@ -15,7 +12,7 @@ from model_service.access.api import router as tokens_router
 from model_service.access.assembly import AccessTokens
 from model_service.access.domain import TokenHasher
 from model_service.access.hashing import open_token_hasher
-from model_service.accounting import AccountUsage, stripe_access, stripe_faults
+from model_service.accounting import stripe_faults
 from model_service.audit.api import router as audit_router
 from model_service.audit.keys import open_audit_keys
 from model_service.audit.ledger import Ledger
@@ -23,10 +20,6 @@ from model_service.audit.signing import AuditKeys
 from model_service.audit.store import SqlAuditStore
 from model_service.audit.trail import Trail, instance_name
 from model_service.background import Background
-from model_service.billing.api import router as billing_router
-from model_service.billing.assembly import Billing
-from model_service.calling import Calling
-from model_service.calling import Foundation as CallFoundation
 from model_service.catalog.api import router as models_router
 from model_service.catalog.price_assembly import Pricing
 from model_service.catalog.prices import PriceBook
@@ -38,12 +31,6 @@ from model_service.db.engine import create_engine
 from model_service.db.notices import Notices
 from model_service.db.tables import SCHEMA_REVISION
 from model_service.db.uow import Database
-from model_service.gateway.budget import RetryBudget
-from model_service.gateway.health import Circuits
-from model_service.gateway.upkeep import Upkeep
-from model_service.gateway.wire import GatewayProtocol
-from model_service.health.api import router as health_router
-from model_service.health.assembly import ProviderHealth
 from model_service.http import operations
 from model_service.http.abuse import Refusals
 from model_service.http.application import application
@@ -67,92 +54,30 @@ from model_service.keys.sharing_assembly import KeySharing
 from model_service.keys.store import SqlKeyStore
 from model_service.keys.validation_limit import LimitedGate, ValidationLimit
 from model_service.keys.verification import Verifier
-from model_service.metering import JournalMeter
-from model_service.meters import JournalMeters
 from model_service.providers.administration.registry import (
     administrations,
 )
-from model_service.providers.registry import Providers
-from model_service.providers.transport import Transport
 from model_service.providers.vendors import VENDORS, Vendor, base_urls, books
-from model_service.quotas.api import router as quotas_router
-from model_service.quotas.assembly import Quotas
+from model_service.service import Service
 from model_service.settings import Settings
+from model_service.traffic import Foundation as TrafficFoundation
+from model_service.traffic import Traffic
 from model_service.upstreams import (
     address_faults,
     administration_urls,
     build_providers,
-    call_endpoints,
     policy_of,
-    probe,
 )
-from model_service.usage.api import router as usage_router
-from model_service.usage.api import why_router
-from model_service.usage.assembly import Usage
-from model_service.usage.metering import Metering
-from model_service.usage.money_api import router as what_if_router
 from model_service.vault.box import KeyringBox
 from model_service.vault.keyring import Keyring
 from model_service.vault.legacy import open_legacy
-from model_service.vault.rewrap import Rewrapper
 from model_service.vault.selftest import run_self_test
-from model_service.vault.watch import KeyringWatch
 from model_service.webhooks.announcer import OutboxAnnouncer
 from model_service.webhooks.api import router as webhooks_router
 from model_service.webhooks.assembly import WebhookObservers, Webhooks
 from model_service.webhooks.outbox import SqlOutbox
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A built service: the application to serve, its parts for tools, and how to let go of it."""
-
-    app: FastAPI
-    database: Database
-    notices: Notices
-    trail: Trail
-    ledger: Ledger
-    watch: KeyringWatch
-    rewrapper: Rewrapper
-    access: AccessTokens
-    models: ModelService
-    pricing: Pricing
-    keys: KeyService
-    rotation: KeyRotation
-    webhooks: Webhooks
-    quotas: Quotas
-    billing: Billing
-    usage: Usage
-    providers: Providers
-    transport: Transport
-    circuits: Circuits
-    budget: RetryBudget
-    health: ProviderHealth
-    metering: Metering
-    calling: Calling
-    background: Background
-
-    @property
-    def protocol(self) -> Callable[..., GatewayProtocol]:
-        """What makes a connection's protocol: calls go to the gateway, the rest to `app`."""
-        return partial(GatewayProtocol, self.calling.pipeline)
-
-    def start(self) -> None:
-        """Begin what goes on beside the requests."""
-        self.background.start()
-
-    async def close(self) -> None:
-        """Finish what is under way and close every connection."""
-        await self.background.close()
-        await self.models.close()
-        await self.keys.close()
-        await self.watch.leave()
-        await self.metering.close()
-        await self.trail.close()
-        await self.transport.aclose()
-        await self.database.close()
 
 
 def load_settings() -> Settings:
@@ -324,20 +249,6 @@ def assemble(
         prepare=watch.prepare,
     )
 
-    billing = Billing.build(
-        database,
-        AccountUsage(database),
-        transport,
-        stripe_access(settings, policy_of(settings)),
-        trail,
-        announcer,
-        clock,
-    )
-
-    quotas = Quotas.build(database, trail, announcer, clock)
-
-    usage = Usage.build(database, key_store, clock, months_kept=settings.usage_months_kept)
-
     access = AccessTokens.build(
         database, opened.token_hasher, notices, trail, announcer, clock, refusals
     )
@@ -349,39 +260,28 @@ def assemble(
         RateLimits(settings.auth_failures_per_minute * INTERNAL_FACTOR),
     )
 
-    circuits, budget = Circuits(), RetryBudget(time.monotonic())
-    # A process that starts anew may have the same host and number as the one before it.
-    instance = f"{instance_name()}/{secrets.token_hex(4)}"
-    health = ProviderHealth.build(database, notices, announcer, circuits, clock, instance)
-    circuits.subscribe(health.sharing.note)
-
-    metering = Metering.open(settings.data_dir / "journal", usage.sink)
-    metrics.before_exposing(JournalMeters(metrics, metering).hand_over)
     guard = None if settings.is_production else BrowserGuard()
-    calling = Calling.build(
-        CallFoundation(
-            authenticator,
-            lambda: access.directory.changes,
-            guard,
-            notices,
-            model_store,
-            vendors,
-            key_store,
-            sharing.holdings,
-            call_endpoints(settings),
-            transport,
-            metrics,
-            redactor,
-            clock,
-            circuits,
-            budget,
-            JournalMeter(metering.journal),
-            quotas.counters,
-            quotas.store.all,
-            pricing.prices.schedule_of,
+    traffic = Traffic.build(
+        TrafficFoundation(
+            settings=settings,
+            database=database,
+            notices=notices,
+            trail=trail,
+            announcer=announcer,
+            clock=clock,
+            metrics=metrics,
+            redactor=redactor,
+            transport=transport,
+            vendors=vendors,
+            models=model_store,
+            pricing=pricing,
+            keys=key_store,
+            holdings=sharing.holdings,
+            authenticator=authenticator,
+            tokens=access.directory,
+            guard=guard,
         )
     )
-    quotas.service.before_showing(calling.limits.limiter.flush)
 
     async def migrated() -> None:
         if await database.revision() != SCHEMA_REVISION:
@@ -396,8 +296,8 @@ def assemble(
         "migrations": migrated,
         "keyring": vault_opens,
         "audit": trail.check,
-        "journal": metering.check,
-        "gateway": calling.check,
+        "journal": traffic.metering.check,
+        "gateway": traffic.calling.check,
     }
     app = application(
         guard,
@@ -413,14 +313,8 @@ def assemble(
         rotation_router(rotation.service, sharing.doorkeeper),
         admin_credentials_router(rotation.credentials),
         webhooks_router(webhooks.service),
-        quotas_router(quotas.service),
-        billing_router(billing.accounts, billing.statements, billing.meters),
         tokens_router(access.service),
-        usage_router(usage.reader),
-        what_if_router(usage.reader, pricing.service),
-        # Last of those under its path: it takes any name for a request's id.
-        why_router(usage.reader),
-        health_router(health.service),
+        *traffic.routers,
     )
     return Service(
         app,
@@ -436,38 +330,21 @@ def assemble(
         keys,
         rotation,
         webhooks,
-        quotas,
-        billing,
-        usage,
         providers,
         transport,
-        circuits,
-        budget,
-        health,
-        metering,
-        calling,
+        traffic,
         Background(
             (
                 notices,
-                calling,
-                calling.limits.limiter,
-                *metering.jobs,
-                Upkeep(circuits, budget, probe(settings, transport), time.monotonic),
-                health.sharing,
                 watch,
                 rewrapper,
                 access.last_use,
-                usage.upkeep,
                 refusals,
                 ledger.checkpointer,
                 rotation.retirer,
                 rotation.scheduler,
                 webhooks.deliverer,
-                quotas.thresholds,
-                quotas.upkeep,
-                billing.closer,
-                billing.collector,
-                billing.exporter,
+                *traffic.jobs,
             )
         ),
     )

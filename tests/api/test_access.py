@@ -7,11 +7,11 @@ import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
 
-from model_service.app import Service
 from model_service.http.auth import Access, GuardedRoute
 from model_service.kernel.principal import Permission
 from model_service.kernel.types import uuid7
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 from tests.access_world import PRINCIPALS, STRANGERS, World, credentials
 from tests.conftest import ADMIN_TOKEN, INTERNAL_SECRET
 from tests.sharing import OTHER_VALUE, VALUE, token

@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
-from model_service.app import Service
 from model_service.audit.domain import ANSWER_SECONDS
 from model_service.db.tables import api_keys
 from model_service.db.uow import Database
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import uuid7
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 from tests.audit_trails import empty_trail
 
 VALUE = "sk-sandbox-c4naryOfTheTrail99"

@@ -10,9 +10,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.billing.months import Month
 from model_service.db.uow import Database
+from model_service.service import Service
 from tests.billing_world import empty_billing
 from tests.usage_events import event, sink_on, without_usage
 
@@ -317,7 +317,7 @@ async def test_meters_are_listed_by_state(
     account = await open_account(client, stripeCustomerId="cus_9")
     await client.post(f"/api/billing/accounts/{account['id']}/members", json={"userId": "ada"})
     await sink_on(database).keep([event(time=datetime.now(UTC), cost=Decimal("0.5"))])
-    await service.billing.collector.step()
+    await service.traffic.billing.collector.step()
     pending = (await client.get("/api/billing/meters?state=pending")).json()["data"]
     assert [(one["accountId"], one["billedMicrodollars"]) for one in pending] == [
         (account["id"], 500000)

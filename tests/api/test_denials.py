@@ -7,9 +7,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 from tests.audit_trails import empty_trail
 from tests.sharing import INTERNAL, token
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from model_service.app import Service
 from model_service.http.auth import Authenticator, Credentials
 from model_service.http.middleware import BrowserGuard, Edge
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 
 MODEL = {"name": "m", "provider": "OPENAI", "modelId": "gpt"}
 

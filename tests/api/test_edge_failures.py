@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from model_service.app import Service
 from model_service.db.uow import Database
+from model_service.service import Service
 
 
 async def test_an_unexpected_sql_error_is_a_500_and_its_place_is_logged(

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Row, insert, select, update
 
-from model_service.app import Service
 from model_service.db.tables import api_keys
 from model_service.db.uow import Database
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 
 GOOD = "sk-sandbox-0123456789abcdef"
 SECRET = "test-internal-2b60d8aa51"

@@ -2,8 +2,8 @@
 
 import json
 
-from model_service.app import Service
 from model_service.http.documentation import openapi
+from model_service.service import Service
 
 
 async def test_every_operation_documents_its_errors_and_access(service: Service) -> None:

@@ -13,13 +13,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select, update
 
-from model_service.app import Service, build
+from model_service.app import build
 from model_service.db.tables import api_keys
 from model_service.db.uow import Database
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.providers.vendors import VENDORS
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.conftest import ADMIN_TOKEN, INTERNAL_SECRET
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from model_service.app import Service
+from model_service.service import Service
 
 DEC = "2026-12-01T00:00:00.000Z"
 

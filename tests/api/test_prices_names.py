@@ -2,9 +2,9 @@
 
 import httpx
 
-from model_service.app import Service
 from model_service.cli.usage_money import names_of
 from model_service.kernel.types import Provider, uuid7
+from model_service.service import Service
 
 
 async def key(client: httpx.AsyncClient, name: str, user: str, **metadata: str) -> str:

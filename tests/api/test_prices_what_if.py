@@ -7,7 +7,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
+from model_service.service import Service
 from tests.usage_events import NOON, event, without_usage
 
 JANUARY = {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
@@ -23,7 +23,7 @@ async def used(service: Service) -> None:
         "cache_write_1h_tokens": 0,
         "output_tokens": 100_000,
     }
-    await service.usage.sink.keep(
+    await service.traffic.usage.sink.keep(
         [
             event(time=NOON, user_id="ada", cost=Decimal(9), **tokens),
             event(time=NOON, user_id="bob", cost=Decimal(1), **tokens),

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from model_service.app import Service
 from model_service.gateway.circuit import STREAK, Circuit
 from model_service.kernel.types import Provider
 from model_service.providers.faults import FaultKind
+from model_service.service import Service
 from tests.gateway_world import GatewayWorld
 
 URL = "/api/providers/health"
@@ -20,8 +20,8 @@ def a_circuit(service: Service, *names: str, provider: Provider = Provider.OPENA
     """The circuit of a place that no other test has."""
     upstream = f"model-{secrets.token_hex(6)}"
     for name in names:
-        service.circuits.of(provider, "https://api.example.com", upstream, name)
-    return service.circuits.of(provider, "https://api.example.com", upstream)
+        service.traffic.circuits.of(provider, "https://api.example.com", upstream, name)
+    return service.traffic.circuits.of(provider, "https://api.example.com", upstream)
 
 
 def fail(circuit: Circuit, why: str = "it broke") -> None:
@@ -103,7 +103,7 @@ async def test_changes_are_in_the_history_newest_first(
     circuit = a_circuit(service, f"name-{secrets.token_hex(4)}")
     fail(circuit)
     recover(circuit)
-    await service.health.sharing.tell_changes()
+    await service.traffic.health.sharing.tell_changes()
     for model in (circuit.place.model, circuit.names[0]):
         answer = await client.get(f"{URL}/history", params={"model": model})
         up, down = answer.json()["data"]
@@ -120,7 +120,7 @@ async def test_the_history_comes_in_pages_and_by_provider_and_time(
     for _ in range(2):
         fail(circuit)
         recover(circuit)
-    await service.health.sharing.tell_changes()
+    await service.traffic.health.sharing.tell_changes()
     asked: dict[str, Any] = {"provider": "GOOGLE", "model": circuit.place.model}
     whole = (await client.get(f"{URL}/history", params=asked)).json()["data"]
     assert len(whole) == 4
@@ -172,9 +172,9 @@ async def test_a_running_service_asks_a_place_that_nobody_calls_and_closes_it(
 ) -> None:
     origin = world.sandbox.openai.origin
     upstream = f"model-{secrets.token_hex(6)}"
-    circuit = world.service.circuits.of(Provider.OPENAI, origin, upstream, "uncalled")
+    circuit = world.service.traffic.circuits.of(Provider.OPENAI, origin, upstream, "uncalled")
     closed = asyncio.Event()
-    world.service.circuits.subscribe(
+    world.service.traffic.circuits.subscribe(
         lambda change: (
             closed.set()
             if change.place == circuit.place and change.state.value == "closed"

@@ -7,10 +7,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.counting import NANO, Metric
 from model_service.quotas.store import SqlQuotaStore
+from model_service.service import Service
 from tests.quota_worlds import PlainModel, limiter_of, without_quotas
 from tests.sharing import service as service_token
 from tests.sharing import user as user_token

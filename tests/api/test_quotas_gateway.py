@@ -131,7 +131,7 @@ async def test_receivers_are_told_when_a_half_is_used(caller: Caller, world: Gat
     await caller.quota(metric="requests", window="month", limit=2)
     await caller.chat()
     await world.service.calling.limits.limiter.flush()
-    await world.service.quotas.thresholds.step()
+    await world.service.traffic.quotas.thresholds.step()
     log = (await world.admin.get(f"/api/webhooks/{webhook}/deliveries")).json()["data"]
     await world.admin.delete(f"/api/webhooks/{webhook}")
     assert [one["type"] for one in log] == ["quota.threshold"]

@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import delete
 
-from model_service.app import Service
 from model_service.db.tables import access_tokens
 from model_service.db.uow import Database
 from model_service.http.authenticator import Authenticator
 from model_service.kernel.rate import RateLimits
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 from tests.access_tokens import SetClock, make_token
 from tests.audit_trails import empty_trail
 from tests.conftest import ADMIN_TOKEN

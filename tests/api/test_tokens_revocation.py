@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from model_service.access.directory import TokenDirectory
 from model_service.access.domain import TOPIC
-from model_service.app import Service, build
+from model_service.app import build
 from model_service.db.migrate import migrate
 from model_service.db.notices import Notices
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.access_tokens import HASHER, MemoryTokens, SetClock, make_token
 from tests.conftest import ADMIN_TOKEN, _drop_database, _new_database

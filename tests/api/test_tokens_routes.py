@@ -9,11 +9,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from model_service.app import Service
 from model_service.db.tables import access_tokens, webhook_deliveries, webhook_events
 from model_service.db.uow import Database
 from model_service.kernel.errors import AuditUnavailable
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 from tests.access_tokens import SetClock
 from tests.audit_trails import empty_trail
 from tests.sharing import INTERNAL

@@ -8,9 +8,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 from model_service.usage.domain import UsageEvent
 from tests.sharing import service as acting_service
 from tests.sharing import user
@@ -36,7 +36,7 @@ async def kept(service: Service, database: Database) -> list[UsageEvent]:
         )
         for index in range(20)
     ]
-    await service.usage.sink.keep(events)
+    await service.traffic.usage.sink.keep(events)
     return events
 
 
@@ -60,7 +60,7 @@ async def test_a_call_is_shown_with_all_its_fields(
         error_class="overloaded", tags=("a", "b"), estimated=True, stream=True,
         cost=Decimal("0.00123"),
     )  # fmt: skip
-    await service.usage.sink.keep([told])
+    await service.traffic.usage.sink.keep([told])
     answer = await client.get(PATH)
     assert answer.json() == {
         "data": [
@@ -84,7 +84,7 @@ async def test_a_call_of_unknown_price_costs_null(
     client: httpx.AsyncClient, service: Service, database: Database
 ) -> None:
     await without_usage(database)
-    await service.usage.sink.keep([event(cost=None, price_version=None)])
+    await service.traffic.usage.sink.keep([event(cost=None, price_version=None)])
     (shown,) = (await client.get(PATH)).json()["data"]
     assert (shown["costUsd"], shown["priceVersion"]) == (None, None)
 
@@ -212,7 +212,7 @@ async def test_the_why_of_an_eventful_call_says_what_was_noted(
         "reservation": {"tokens": 512},
     }
     one = event(fallback_from="best", why=noted)
-    await service.usage.sink.keep([one])
+    await service.traffic.usage.sink.keep([one])
     why = (await client.get(f"{PATH}/{one.request_id}")).json()["why"]
     assert {name: why[name] for name in noted} == noted
     assert why["answeredBy"]["model"] == "fast"
@@ -223,7 +223,7 @@ async def test_of_calls_with_one_request_id_the_newest_is_shown_and_the_others_a
 ) -> None:
     await without_usage(database)
     events = [event(request_id="job-7", time=at(seconds=second)) for second in range(3)]
-    await service.usage.sink.keep(events)
+    await service.traffic.usage.sink.keep(events)
     shown = (await client.get(f"{PATH}/job-7")).json()
     assert [shown["id"], *(one["id"] for one in shown["earlier"])] == ids(events)
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.types import uuid7
+from model_service.service import Service
 from model_service.usage.domain import UsageEvent
 from tests.sharing import user
 from tests.usage_events import at, event, without_usage
@@ -33,7 +33,7 @@ async def kept(service: Service, database: Database) -> list[UsageEvent]:
         event(cost=None, user_id="bob", status=429, time=at(hours=13), tags=("b",)),
         event(cost=None, user_id=None, model="new", time=at(hours=13)),
     ]
-    await service.usage.sink.keep(events)
+    await service.traffic.usage.sink.keep(events)
     return events
 
 
@@ -157,7 +157,9 @@ async def test_no_cell_of_a_csv_is_a_formula(
 ) -> None:
     await without_usage(database)
     said = f'{first}HYPERLINK("http://x")'
-    await service.usage.sink.keep([event(request_id=said, user_id=said, model=said, tags=(said,))])
+    await service.traffic.usage.sink.keep(
+        [event(request_id=said, user_id=said, model=said, tags=(said,))]
+    )
     answer = await client.get(EXPORT)
     (row,) = csv.DictReader(io.StringIO(answer.text, newline=""))
     assert [row[name] for name in ("requestId", "userId", "model", "tags")] == [f"'{said}"] * 4
@@ -167,7 +169,9 @@ async def test_an_export_of_many_calls_has_each_once_newest_first(
     client: httpx.AsyncClient, service: Service, database: Database
 ) -> None:
     await without_usage(database)
-    await service.usage.sink.keep([event(time=at(seconds=second)) for second in range(1100)])
+    await service.traffic.usage.sink.keep(
+        [event(time=at(seconds=second)) for second in range(1100)]
+    )
     answer = await client.get(EXPORT, params={"format": "jsonl"})
     times = [json.loads(line)["time"] for line in answer.text.splitlines()]
     assert len(times) == 1100
@@ -192,6 +196,6 @@ async def test_an_export_while_the_database_is_away_is_an_error_and_no_document(
         await asyncio.sleep(0)
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(type(service.usage.reader), "page", away)
+    monkeypatch.setattr(type(service.traffic.usage.reader), "page", away)
     answer = await client.get(EXPORT)
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")

@@ -7,11 +7,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.http.abuse import SINGLY_BY_PRINCIPAL
 from model_service.kernel.rate import RateLimits
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 from tests.access_tokens import SetClock
 from tests.audit_trails import empty_trail
 from tests.sharing import VALUE, Headers, stored

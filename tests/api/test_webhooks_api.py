@@ -7,13 +7,13 @@ import httpx
 import pytest
 from sqlalchemy import select, text
 
-from model_service.app import Service
 from model_service.db.tables import webhook_secrets
 from model_service.db.uow import Database
 from model_service.kernel.events import EventType
 from model_service.kernel.redact import MASK, Redactor
 from model_service.sandbox.keys import Behaviour
 from model_service.sandbox.server import Sandbox
+from model_service.service import Service
 
 URL = "https://hooks.example.com/model-service?tenant=7"
 MISSING = "/api/webhooks/018f3c5a-0000-7000-8000-000000000000"

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from model_service.app import Service
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from tests.e2e.earlier_service import EarlierService, Importer
 
 

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import asyncpg
 
-from model_service.app import Service
 from model_service.cli.earlier import earlier_database
 from model_service.cli.import_earlier import take_over
 from model_service.cli.import_report import Report
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.vault.legacy import seal_legacy
 
 SECRET = Secret("the earlier service's own secret")

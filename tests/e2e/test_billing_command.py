@@ -46,10 +46,10 @@ async def accounts(
     )
     service = await build(settings, url, Redactor())
     opened = [
-        await service.billing.accounts.create(
+        await service.traffic.billing.accounts.create(
             NewAccount("acme", Terms(monthly_fee=Terms().monthly_fee + 20), None, LAST_MONTH)
         ),
-        await service.billing.accounts.create(NewAccount("young\n")),
+        await service.traffic.billing.accounts.create(NewAccount("young\n")),
     ]
     await service.close()
     yield directory, PRODUCTION | {"DATABASE_URL": url.reveal()}, [one.id for one in opened]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from model_service.app import Service
 from model_service.cli import doctor, doctor_machine, doctor_providers
 from model_service.cli.findings import State
 from model_service.db.embedded import running
 from model_service.db.migrate import migrate
 from model_service.kernel.errors import DatabaseUnavailable
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.e2e.commands import production, run
 

@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from model_service.app import Service
 from model_service.catalog.domain import NewModel
 from model_service.cli import doctor, doctor_database
 from model_service.cli.doctor_database import clock_finding, opened, version_finding
@@ -19,6 +18,7 @@ from model_service.db.uow import Database
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys.domain import NewKey
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.e2e.earlier_service import EarlierService
 

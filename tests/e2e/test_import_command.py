@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from model_service.app import Service
 from model_service.kernel.audit import Purpose
 from model_service.kernel.secret import Secret
 from model_service.keys.domain import KeyFilter
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.e2e.commands import production, run, start
 from tests.e2e.earlier_service import SECRET, EarlierService, sealed

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 from sqlalchemy import select
 
-from model_service.app import Service
 from model_service.catalog.domain import ModelFilter, NewModel
 from model_service.cli import import_report
 from model_service.cli.earlier_rows import stable_id
@@ -22,6 +21,7 @@ from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys.domain import KeyFilter, NewKey
+from model_service.service import Service
 from model_service.vault.encoding import encode_base64
 from tests.e2e.earlier_service import NOON, EarlierService, Importer, sealed
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from model_service.app import Service
 from model_service.cli.earlier import BATCH, EarlierDatabase, earlier_database
 from model_service.cli.earlier_rows import EarlierModel
 from model_service.cli.import_earlier import read_secret
 from model_service.cli.import_report import Outcome
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from tests.e2e.earlier_service import EarlierService, Importer
 
 

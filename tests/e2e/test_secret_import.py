@@ -6,7 +6,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, select
 
-from model_service.app import Service
 from model_service.cli import import_earlier
 from model_service.cli.earlier import EarlierDatabase
 from model_service.cli.import_report import Report
@@ -14,6 +13,7 @@ from model_service.custody import sealed_tables
 from model_service.db import tables
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 from tests.conftest import _drop_database, _new_database
 from tests.e2e.earlier_service import SECRET, EarlierService

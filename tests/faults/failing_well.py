@@ -97,12 +97,12 @@ class Stage:
     async def kept(self, answer: Answer | str) -> list[UsageEvent]:
         """What is kept of a call, by its answer or its id, once it is over."""
         request_id = answer if isinstance(answer, str) else answer.headers["x-request-id"]
-        await self.world.service.metering.drainer.drain()
-        return list(await self.world.service.usage.reader.of_request(request_id, None))
+        await self.world.service.traffic.metering.drainer.drain()
+        return list(await self.world.service.traffic.usage.reader.of_request(request_id, None))
 
     async def why(self, answer: Answer) -> dict[str, Any]:
         """What the service says of why a call went as it did."""
-        await self.world.service.metering.drainer.drain()
+        await self.world.service.traffic.metering.drainer.drain()
         told = await self.world.admin.get(f"/api/usage/{answer.headers['x-request-id']}")
         assert told.status_code == 200, told.text
         why: dict[str, Any] = told.json()["why"]
@@ -116,12 +116,12 @@ async def staged(world: GatewayWorld) -> AsyncIterator[Stage]:
     for provider in KEYED:
         await world.key(provider, a_key(), user=user)
     await world.key(Provider.CUSTOM, a_key(), user=user)
-    world.service.budget.floor = 10**6
+    world.service.traffic.budget.floor = 10**6
     try:
         async with world.client(await world.token(user)) as client:
             yield Stage(world, user, client)
     finally:
-        world.service.budget.floor = FLOOR
+        world.service.traffic.budget.floor = FLOOR
 
 
 async def each_way(

@@ -19,7 +19,7 @@ from sqlalchemy import Column, func, select
 
 from model_service import app
 from model_service import custody as secret_commands
-from model_service.app import Service, build
+from model_service.app import build
 from model_service.audit import trail
 from model_service.db import engine, tables
 from model_service.db.migrate import migrate
@@ -29,6 +29,7 @@ from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
 from model_service.keys import reveal
 from model_service.sandbox.server import Sandbox, serve
+from model_service.service import Service
 from model_service.settings import Environment, Settings
 from model_service.vault import custody as vault_custody
 from model_service.vault import primitives, wrap

@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import text
 
-from model_service.app import Service
 from model_service.audit.baseline import record_stored_keys
 from model_service.db.uow import Database
 from model_service.kernel.errors import AuditBroken
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import Provider
 from model_service.keys.domain import NewKey
+from model_service.service import Service
 from tests.audit_trails import CHAIN_KEY, Bench, empty_trail, make_bench
 
 

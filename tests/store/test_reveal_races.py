@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import select
 from typing_extensions import override
 
-from model_service.app import Service
 from model_service.db.tables import api_keys
 from model_service.db.uow import Database
 from model_service.kernel.audit import Purpose
@@ -21,6 +20,7 @@ from model_service.keys import reveal
 from model_service.keys.domain import NewKey, SealedKey
 from model_service.keys.reveal import RevealDesk
 from model_service.keys.store import SqlKeyStore
+from model_service.service import Service
 from tests.fakes import RecordingTrail
 
 OLD: Final = Secret("sk-sandbox-0123456789abcdef")

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.audit import Purpose
 from model_service.kernel.errors import AlreadyExists, AuditUnavailable, NotFound
 from model_service.kernel.secret import Secret
 from model_service.keys.service import KeyService
 from model_service.keys.shares import Share
+from model_service.service import Service
 from tests.rotation import START
 from tests.sharing import INTERNAL, VALUE, shared, stored
 from tests.store.shares import GRANTEE, OWNER, Bench

@@ -5,13 +5,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from model_service.app import Service
 from model_service.db.uow import Database
 from model_service.kernel.errors import InvalidInput, NotFound
 from model_service.kernel.types import Page, Provider
 from model_service.keys.domain import KeyFilter
 from model_service.keys.ownership import Action
 from model_service.keys.shares import ShareScope
+from model_service.service import Service
 from tests.rotation import START
 from tests.store.shares import GRANTEE, Bench
 

@@ -117,7 +117,7 @@ async def _inside(settings: Settings, url: Secret[str], redactor: Redactor, work
     set_caller(operator())
     service = await build(settings, url, redactor)
     try:
-        await work(service.billing)
+        await work(service.traffic.billing)
     finally:
         await service.close()
 

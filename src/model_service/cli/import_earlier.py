@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from model_service.app import Service, build, earlier_key_opener, load_settings
+from model_service.app import build, earlier_key_opener, load_settings
 from model_service.cli.console import log_to_stderr, report_console
 from model_service.cli.database import database
 from model_service.cli.earlier import EarlierDatabase, earlier_database
@@ -17,6 +17,7 @@ from model_service.db.migrate import migrate, schema_state
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 
 

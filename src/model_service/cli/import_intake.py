@@ -13,7 +13,6 @@ from sqlalchemy import Table, select
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
-from model_service.app import Service
 from model_service.cli.console import printable
 from model_service.cli.earlier import EarlierDatabase, Shape
 from model_service.cli.earlier_rows import EarlierKey, EarlierModel, EarlierRow, RawRow, stable_id
@@ -23,6 +22,7 @@ from model_service.db import tables
 from model_service.kernel.errors import AlreadyExists, IntegrityFailure, InvalidInput
 from model_service.kernel.secret import Secret
 from model_service.kernel.types import SystemClock
+from model_service.service import Service
 
 #: Keys opened at a time: each takes a core and 16 MiB (scrypt with N=2^14, r=8) for 50 ms.
 THREADS: Final = min(8, os.cpu_count() or 1)

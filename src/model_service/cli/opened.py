@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from model_service.app import Service, build, load_settings
+from model_service.app import build, load_settings
 from model_service.cli.console import log_to_stderr
 from model_service.cli.database import database
 from model_service.cli.operator import operator
@@ -12,6 +12,7 @@ from model_service.kernel.caller import set_caller
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 
 Work = Callable[[Service], Awaitable[None]]

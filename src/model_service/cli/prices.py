@@ -8,7 +8,6 @@ from typing import Final
 import typer
 from rich.table import Table
 
-from model_service.app import Service
 from model_service.catalog.price_editions import Edition
 from model_service.catalog.price_file import MOST_BYTES
 from model_service.catalog.prices_api import EditionList, EditionView, PriceList, PriceView
@@ -19,6 +18,7 @@ from model_service.cli.operator import author
 from model_service.http.wire import format_moment
 from model_service.kernel.errors import InvalidInput
 from model_service.kernel.types import Provider, SystemClock
+from model_service.service import Service
 
 _CLASSES: Final = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 

@@ -20,7 +20,7 @@ import typer
 import uvloop
 
 from model_service import __version__
-from model_service.app import Service, build, configure_logging, load_settings
+from model_service.app import build, configure_logging, load_settings
 from model_service.cli.database import Location, located
 from model_service.db.engine import display_host
 from model_service.db.migrate import migrate
@@ -28,6 +28,7 @@ from model_service.http.server import GRACE, bind, limit_resources, make_server
 from model_service.kernel.errors import ServiceError, StartupFault
 from model_service.kernel.redact import Redactor
 from model_service.kernel.secret import Secret
+from model_service.service import Service
 from model_service.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -14,12 +14,12 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from model_service.app import Service
 from model_service.cli.console import printable, report_console
 from model_service.cli.moments import moment_of
 from model_service.cli.opened import with_service
 from model_service.http.wire import format_moment
 from model_service.kernel.errors import InvalidInput
+from model_service.service import Service
 from model_service.usage.domain import Dimension, UsageFilter
 from model_service.usage.export import export
 from model_service.usage.wire import (
@@ -83,7 +83,9 @@ def summarise(wanted: UsageFilter, by: str | None, *, as_json: bool) -> None:
     async def report(service: Service) -> None:
         dimensions = () if dimension is None else (dimension,)
         try:
-            found = await service.usage.reader.groups(wanted, dimensions, limit=MOST_GROUPS + 1)
+            found = await service.traffic.usage.reader.groups(
+                wanted, dimensions, limit=MOST_GROUPS + 1
+            )
         except InvalidInput as error:
             raise _bad(error) from None
         views = [SumsView.of(group, dimension) for group in found[:MOST_GROUPS]]
@@ -103,7 +105,7 @@ def show(wanted: UsageFilter, limit: int, *, as_json: bool) -> None:
     """List calls, as a table or as one JSON document."""
 
     async def report(service: Service) -> None:
-        found = await service.usage.reader.page(wanted, None, limit)
+        found = await service.traffic.usage.reader.page(wanted, None, limit)
         views = [UsageView.of(event) for event in found]
         if as_json:
             _say_json([view.model_dump(mode="json", by_alias=True) for view in views])
@@ -120,7 +122,9 @@ def write(wanted: UsageFilter, form: str, out: Path | None) -> None:
 
     async def run(service: Service) -> None:
         with _output(out) as file:
-            async for chunk in await export(service.usage.reader, wanted, ExportFormat(form)):
+            async for chunk in await export(
+                service.traffic.usage.reader, wanted, ExportFormat(form)
+            ):
                 file.write(chunk)
 
     with_service(run)

@@ -11,7 +11,6 @@ import orjson
 import typer
 from rich.table import Table
 
-from model_service.app import Service
 from model_service.catalog.domain import ModelFilter
 from model_service.cli.console import printable, report_console
 from model_service.cli.moments import period_of
@@ -19,6 +18,7 @@ from model_service.cli.opened import with_service
 from model_service.kernel.errors import InvalidInput
 from model_service.kernel.types import Page, Provider
 from model_service.keys.domain import KeyFilter, ProviderKey
+from model_service.service import Service
 from model_service.usage.domain import UsageFilter
 from model_service.usage.money_api import WhatIfView
 from model_service.usage.provider_exports import MOST_BYTES, ProviderExport, read_export
@@ -46,7 +46,9 @@ def reckon(model: str, since: str, until: str, user_id: str | None, *, as_json: 
 
     async def report(service: Service) -> None:
         wanted = UsageFilter(user_id=user_id, since=start, until=end)
-        outcome = await what_if(service.usage.reader, service.pricing.service, model, wanted)
+        outcome = await what_if(
+            service.traffic.usage.reader, service.pricing.service, model, wanted
+        )
         view = WhatIfView.of(outcome)
         if as_json:
             typer.echo(view.model_dump_json(by_alias=True))
@@ -79,7 +81,7 @@ def compare(
 
     async def report(service: Service) -> None:
         names = await names_of(service, export.provider, given)
-        outcome = await reconcile(service.usage.reader, export, names, asked)
+        outcome = await reconcile(service.traffic.usage.reader, export, names, asked)
         judged = outcome.worst if per_row else outcome.drift
         drifts.append(judged > threshold)
         if as_json:

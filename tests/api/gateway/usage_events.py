@@ -56,8 +56,8 @@ class Caller:
 
 async def all_kept(world: GatewayWorld, request_id: str) -> list[UsageEvent]:
     """The events of a request."""
-    await world.service.metering.drainer.drain()
-    return list(await world.service.usage.reader.of_request(request_id, None))
+    await world.service.traffic.metering.drainer.drain()
+    return list(await world.service.traffic.usage.reader.of_request(request_id, None))
 
 
 async def kept(world: GatewayWorld, request_id: str) -> UsageEvent:
