@@ -41,7 +41,7 @@ from tests.audit_trails import empty_trail
 from tests.gateway_world import GatewayWorld, gateway_running
 
 if TYPE_CHECKING:
-    from model_service.app import Service
+    from model_service.service import Service
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
 hypothesis_settings.register_profile(

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from model_service.gateway import call as calls
+from model_service.gateway import wire
 from model_service.kernel.types import Provider
 from tests.faults.hostile import OK, Server, Wire, serve
 from tests.gateway_world import GatewayWorld
@@ -244,6 +245,26 @@ async def test_nobody_fills_the_memory_without_a_token(world: GatewayWorld, dial
     unknown.writer.write(request("msk_nobody", b"x" * (calls.MAX_UNKNOWN_BODY + 1)))
     assert b" 413 " in await unknown.head()
     unknown.leave()
+
+
+async def test_slow_bodies_together_do_not_fill_the_memory(
+    world: GatewayWorld, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_HELD", 150_000)
+    token = await world.token()
+    head = request(token, b"x" * 200_000)[:-100_000]
+    slow, late = await dial(), await dial()
+    slow.writer.write(head)
+    while wire.GatewayProtocol.held_bytes < 100_000:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    late.writer.write(head)
+    answer = await late.head()
+    assert b" 503 " in answer
+    assert b"retry-after: 1" in answer
+    slow.leave()
+    while wire.GatewayProtocol.held_bytes:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    late.leave()
 
 
 async def test_a_body_of_many_images_is_taken(world: GatewayWorld, dial: Dial) -> None:

@@ -281,4 +281,29 @@ async def test_an_old_client_of_http_1_0_is_answered_and_closed(
     assert b" 200 " in (await rest(caller)).partition(b"\r\n")[0]
 
 
+async def test_an_old_client_gets_a_stream_without_chunks(world: GatewayWorld, dial: Dial) -> None:
+    token, body = await ready(world)
+    streamed = orjson.dumps(orjson.loads(body) | {"stream": True})
+    caller = await dial()
+    head = f"POST {PATHS[0]} HTTP/1.0\r\nauthorization: Bearer {token}\r\n"
+    caller.writer.write(f"{head}content-length: {len(streamed)}\r\n\r\n".encode() + streamed)
+    head_, _, answer = (await rest(caller)).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head_
+    assert answer.startswith(b"data: {")
+    assert answer.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_body_that_is_encoded_is_a_clear_415(world: GatewayWorld, dial: Dial) -> None:
+    token, body = await ready(world)
+    caller = await dial()
+    caller.writer.write(
+        f"POST {PATHS[0]} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
+        f"content-encoding: gzip\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        .encode() + body
+    )  # fmt: skip
+    answer = await rest(caller)
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    assert b"content encoding" in answer
+
+
 __all__ = ["dial"]

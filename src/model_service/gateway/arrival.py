@@ -36,9 +36,11 @@ class Arrival:
 
     __slots__ = (
         "changes",
+        "coding",
         "declared",
         "family",
         "headers",
+        "is_old",
         "keep_alive",
         "method",
         "path",
@@ -51,13 +53,24 @@ class Arrival:
     )
 
     def __init__(
-        self, method: str, url: bytes, headers: RawHeaders, peer: str | None, *, keep_alive: bool
+        self,
+        method: str,
+        url: bytes,
+        headers: RawHeaders,
+        peer: str | None,
+        *,
+        keep_alive: bool,
+        is_old: bool = False,
     ) -> None:
+        """`is_old`: by HTTP/1.0, which knows no answer in chunks."""
         self.method = method
         self.path = url.partition(b"?")[0].decode("latin-1")
         self.headers = headers
         self.peer = peer
         self.keep_alive = keep_alive
+        self.is_old = is_old
+        self.coding = b""
+        """What the body is encoded in, if in anything."""
         self.route: Route | None = find(url, headers)
         self.family = family_of(url, headers) if self.route is None else self.route.family
         self.request_id: str | None = None
@@ -71,6 +84,8 @@ class Arrival:
                 self.declared = int(value)
             elif name == b"x-request-id":
                 self.request_id = _sane_id(value)
+            elif name == b"content-encoding":
+                self.coding = value.strip(b" \t").lower().replace(b"identity", b"")
             elif name.startswith(_OURS):
                 wishes.append((name, value))
         self.wishes: RawHeaders = wishes

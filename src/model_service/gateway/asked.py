@@ -17,16 +17,31 @@ from model_service.providers.translation import Document
 
 _WRONG_BODY: Final = "The body is not a JSON object"
 _NO_ROUTE: Final = Fault(FaultKind.NOT_FOUND, "No such route", code="not_found")
+#: There is no room for one more body.
+CROWDED: Final = Fault(
+    FaultKind.UNAVAILABLE,
+    "Too many large requests are arriving at once",
+    code="too_many_bodies",
+    retry_after=1,
+)
+_CODED: Final = Fault(
+    FaultKind.INVALID_REQUEST,
+    "The body has a content encoding; send it without one",
+    code="content_encoding",
+    status=415,
+)
 _NO_METHOD: Final = Fault(FaultKind.INVALID_REQUEST, "No such method here", status=405)
 
 
 def checked(call: Call) -> Route:
-    """The call's route. Raises CallFailed when there is none, or not by that method."""
+    """The call's route. Raises CallFailed when there is none, or the call is none for it."""
     route, method = call.arrival.route, call.arrival.method
     if route is None:
         raise CallFailed(_NO_ROUTE)
     if method != route.method and (method, route.method) != ("HEAD", "GET"):
         raise CallFailed(_NO_METHOD)
+    if call.arrival.coding:
+        raise CallFailed(_CODED)
     return route
 
 

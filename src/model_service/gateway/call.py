@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MAX_BODY: Final = 32 * 1024 * 1024
 #: Largest body before it is known that the caller may call at all.
 MAX_UNKNOWN_BODY: Final = 1024 * 1024
+#: Bytes that all bodies together may hold that come in pieces: thousands of callers may send
+#: slowly, and none is to be able to fill the memory.
+MAX_HELD: Final = 512 * 1024 * 1024
 #: Seconds that a caller may leave the answer unread before it counts as gone.
 STALL_SECONDS: Final = 60.0
 #: Seconds for which it is believed who calls while no token changes: a token may expire. A body
@@ -50,6 +53,8 @@ class Call:
     response_complete = False
     disconnected = False
     is_refused = False
+    is_crowded = False
+    """Whether it is refused because there is no room for its body at the moment."""
     more_body = False
     status = 0
     when_left: Callable[[], object] | None = None
@@ -58,6 +63,7 @@ class Call:
     body: bytes | bytearray = b""
     _is_turn = True
     _is_begun = False
+    _held = 0
     _wants_to_know = False
 
     def __init__(self, protocol: "GatewayProtocol", gateway: Gateway, arrival: Arrival) -> None:
@@ -91,15 +97,23 @@ class Call:
 
     def add_body(self, piece: bytes) -> None:
         """A part of the body. One that is too large is thrown away from then on."""
-        body = self.body
-        if len(body) + len(piece) <= self.limit and not self.is_refused:
+        if self.is_refused:
+            return
+        body, protocol = self.body, type(self._protocol)
+        if protocol.held_bytes + len(piece) > MAX_HELD:
+            self.is_crowded = True
+            self._refuse_body()
+            self._begin()
+        elif len(body) + len(piece) <= self.limit:
+            protocol.held_bytes += len(piece)
+            self._held += len(piece)
             if not body:
                 self.body = piece
             elif type(body) is bytearray:
                 body += piece
             else:
                 self.body = bytearray(body) + piece
-        elif not self.is_refused:
+        else:
             self._refuse_body()
             self._begin()
 
@@ -121,6 +135,7 @@ class Call:
     def leave(self) -> None:
         """The caller has gone."""
         self.disconnected = True
+        self._let_go()
         when_left, self.when_left = self.when_left, None
         if when_left is not None and not self.response_complete:
             when_left()
@@ -133,8 +148,13 @@ class Call:
     def set(self) -> None:
         """See `message_event`."""
 
+    def _let_go(self) -> None:
+        type(self._protocol).held_bytes -= self._held
+        self._held = 0
+
     def _refuse_body(self) -> None:
         self.body = b""
+        self._let_go()
         self.is_refused = True
         self.keep_alive = False
         self._protocol.linger()
@@ -199,20 +219,23 @@ class Call:
         self.response_started = True
         self.status = status
         self._transport.write(
-            b"%b%b%btransfer-encoding: chunked\r\n%b\r\n%x\r\n%b\r\n"
+            b"%b%b%b%b%b\r\n%b"
             % (
                 heads.status_line(status),
                 self._protocol.date_line(),
                 lines,
+                b"" if self.arrival.is_old else b"transfer-encoding: chunked\r\n",
                 b"" if self.keep_alive else b"connection: close\r\n",
-                len(first),
-                first,
+                self._framed(first),
             )
         )
 
     def send(self, piece: bytes) -> None:
         """Send a piece of a stream, which is not empty."""
-        self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self._transport.write(self._framed(piece))
+
+    def _framed(self, piece: bytes) -> bytes:
+        return piece if self.arrival.is_old else b"%x\r\n%b\r\n" % (len(piece), piece)
 
     @property
     def is_slow(self) -> bool:
@@ -226,16 +249,20 @@ class Call:
 
     def end(self) -> None:
         """The stream is complete."""
-        self._transport.write(b"0\r\n\r\n")
+        if not self.arrival.is_old:
+            self._transport.write(b"0\r\n\r\n")
         self._done()
 
     def abort(self) -> None:
         """Cut the connection: the caller must not take what it has for the whole."""
         self.response_complete = True
+        self._let_go()
         self._transport.abort()
 
     def _done(self) -> None:
         self.response_complete = True
+        if self._held:
+            self._let_go()
         if not self.keep_alive and not (self.is_refused and self.more_body):
             self._transport.close()
         self._protocol.on_response_complete()

@@ -22,7 +22,7 @@ import structlog
 from model_service.gateway import heads, listing
 from model_service.gateway.accounting import Accounting
 from model_service.gateway.arrival import Arrival
-from model_service.gateway.asked import checked, heed, no_key, no_model, parsed, streams
+from model_service.gateway.asked import CROWDED, checked, heed, no_key, no_model, parsed, streams
 from model_service.gateway.attempts import Attempts
 from model_service.gateway.budget import RetryBudget
 from model_service.gateway.call import Call
@@ -114,6 +114,8 @@ class Pipeline:
         """
         call, record = work.call, work.record
         if record.principal is None:
+            if call.is_crowded:
+                raise CallFailed(CROWDED)
             if call.is_refused:
                 message = f"The request body is larger than {call.limit // 1024 // 1024} MiB"
                 raise CallFailed(Fault(FaultKind.TOO_LARGE, message, code="payload_too_large"))

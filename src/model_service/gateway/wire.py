@@ -28,6 +28,9 @@ MOST_SURPRISES: Final = 4
 class GatewayProtocol(server.Protocol):
     """The service's HTTP protocol with the gateway in it."""
 
+    #: Bytes of bodies that came in pieces and whose calls are not answered, over all connections.
+    held_bytes = 0
+
     # The head of the last call, if calls with the same one may follow.
     _known: KnownHead | None = None
     # What is being answered while other requests wait: the cycle is the last of these.
@@ -86,12 +89,14 @@ class GatewayProtocol(server.Protocol):
         self._wait(BODY_SECONDS)
         before: RequestResponseCycle | Call | None = self.cycle
         parser = self.parser
+        is_old = parser.get_http_version() == "1.0"
         arrival = Arrival(
             parser.get_method().decode("ascii"),
             self.url,
             self.headers,
             None if self.client is None else self.client[0],
-            keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+            keep_alive=not is_old and parser.should_keep_alive(),
+            is_old=is_old,
         )
         call = Call(self, self._gateway, arrival)
         call.expect_body()
