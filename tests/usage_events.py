@@ -1,13 +1,14 @@
 """Usage events for tests, and their sums as plain Python adds them up."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import text
 
 from model_service.db.uow import Database
@@ -45,10 +46,11 @@ class CountedKeys:
     uses: dict[UUID, int] = field(default_factory=lambda: defaultdict(int))
     last: dict[UUID, datetime] = field(default_factory=dict)
 
-    async def used(self, counts: Mapping[UUID, tuple[int, datetime]]) -> None:
-        for key_id, (count, moment) in counts.items():
-            self.uses[key_id] += count
-            self.last[key_id] = moment
+    async def used(self, counts: str) -> None:
+        for one in orjson.loads(counts):
+            key_id = UUID(one["key_id"])
+            self.uses[key_id] += one["uses"]
+            self.last[key_id] = datetime.fromisoformat(one["last_use"])
 
 
 def sink_on(database: Database, keys: CountedKeys | None = None) -> SqlUsageSink:

@@ -7,14 +7,18 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     ColumnElement,
     Integer,
     Row,
+    Text,
     Uuid,
     and_,
     bindparam,
     case,
+    cast,
+    column,
     delete,
     exists,
     func,
@@ -190,20 +194,15 @@ class SqlKeyStore:
         async with self._db.single() as connection:
             return set((await connection.execute(_COUNT_USES, parameters)).scalars())
 
-    async def used(self, counts: Mapping[UUID, tuple[int, datetime]]) -> None:
+    async def used(self, counts: str) -> None:
         """Add to each key's uses, and note the last one, within the caller's transaction.
 
-        Whatever became of a key or its value meanwhile: they were used. Nobody is told, as
-        nothing that is read elsewhere changes.
+        `counts` is JSON (see `usage.domain.KeyUse`), for the database to read. Whatever became of
+        a key or its value meanwhile: they were used. Nobody is told, as nothing that is read
+        elsewhere changes.
         """
-        ids = sorted(counts)
-        parameters = {
-            "ids": ids,
-            "counts": [counts[key_id][0] for key_id in ids],
-            "moments": [counts[key_id][1] for key_id in ids],
-        }
         async with self._db.single() as connection:
-            await connection.execute(_ADD_USES, parameters)
+            await connection.execute(_ADD_USES, {"counts": counts})
 
     async def delete(self, key_id: UUID) -> bool:
         """Remove a key and its ciphertext."""
@@ -262,20 +261,28 @@ def _count_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
 
 def _add_uses() -> Any:  # noqa: ANN401 - an UPDATE with its own row type
     used = (
-        func.unnest(
-            bindparam("ids", type_=ARRAY(Uuid)),
-            bindparam("counts", type_=ARRAY(BigInteger)),
-            bindparam("moments", type_=ARRAY(_k.last_used_at.type)),
+        func.json_to_recordset(cast(bindparam("counts", type_=Text), JSON))
+        .table_valued(
+            column("key_id", Uuid),
+            column("uses", BigInteger),
+            column("last_use", _k.last_used_at.type),
         )
-        .table_valued("id", "n", "moment")
-        .render_derived(name="used")
+        .render_derived(name="used", with_types=True)
+    )
+    locked = (
+        select(_k.id)
+        .where(_k.id.in_(select(used.c.key_id)))
+        .order_by(_k.id)
+        .with_for_update(key_share=True)
+        .cte("locked")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     return (
         update(api_keys)
-        .where(_k.id == used.c.id, _k.id == _IN_ORDER.c.id)
+        .where(_k.id == used.c.key_id, _k.id == locked.c.id)
         .values(
-            usage_count=_k.usage_count + used.c.n,
-            last_used_at=func.greatest(_k.last_used_at, used.c.moment),
+            usage_count=_k.usage_count + used.c.uses,
+            last_used_at=func.greatest(_k.last_used_at, used.c.last_use),
         )
     )
 

@@ -188,9 +188,11 @@ class UsageReader(Protocol):
 class KeyUse(Protocol):
     """Where the uses of provider keys are counted."""
 
-    async def used(self, counts: Mapping[UUID, tuple[int, datetime]]) -> None:
+    async def used(self, counts: str) -> None:
         """Add to each key's uses, and note the last one, within the caller's transaction.
 
-        Keys that are no more are passed over.
+        `counts` is a JSON array of objects with `key_id`, `uses` and `last_use`, an ISO 8601
+        time: as the database told it and for it to read, so that many keys cost no more here than
+        one. Keys that are no more are passed over.
         """
         ...

@@ -253,14 +253,14 @@ WITH told AS MATERIALIZED ({told}
     SELECT key_id, count(*) AS uses, max(time) AS last_use
     FROM stored WHERE key_id IS NOT NULL GROUP BY key_id
 )
-SELECT array_agg(key_id) AS keys_used, array_agg(uses) AS uses, array_agg(last_use) AS last_uses,
+SELECT CAST(json_agg(used) AS text) AS uses,
     (SELECT count(*) FROM told, horizon WHERE time < kept_since) AS late
 FROM used
 """  # noqa: S608 - made of the names above alone
 
 
-#: Takes `events`, a JSON array of objects, and gives one row: the arrays `keys_used`, `uses` and
-#: `last_uses` of the events stored, null where no key was used, and `late`, how many of those told
+#: Takes `events`, a JSON array of objects, and gives one row: `uses`, how often which key was
+#: used by the events stored (see `KeyUse`), null where none was, and `late`, how many of those told
 #: were from before what is kept.
 KEEP: Final = _keep(
     f"""
@@ -268,13 +268,16 @@ KEEP: Final = _keep(
     FROM json_to_recordset(CAST(:events AS json))
         AS e ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})"""  # noqa: S608
 )
-#: The same for `payloads`, a JSON array of what `records.event_payload` makes. What is no such
-#: payload is refused: it has no id then, or none of what else there must be.
+#: The same for `payloads`, several of what `records.event_payload` makes with commas between them.
+#: They are told as bytes: as text they would be copied thrice on their way to the database. What is
+#: no such payload is refused: it has no id then, or none of what else there must be.
 KEEP_PAYLOADS: Final = _keep(
     f"""
     SELECT {", ".join(f"{_PAYLOAD[name]} AS {name}" for name in COLUMNS)}
     FROM (
         SELECT e, e -> 4 AS o, CAST(e ->> 12 AS numeric) AS c
-        FROM jsonb_array_elements(CAST(:payloads AS jsonb)) AS e OFFSET 0
+        FROM jsonb_array_elements(
+            CAST('[' || convert_from(CAST(:payloads AS bytea), 'UTF8') || ']' AS jsonb)
+        ) AS e OFFSET 0
     ) AS payloads"""  # noqa: S608
 )
