@@ -34,6 +34,7 @@ class JournalMeter:
 
     def begin(self, record: CallRecord) -> None:
         """A call is about to be sent to a provider. Raises JournalFull."""
+        self._journal.check()
         record.event_id = record.event_id or uuid7_text()
         record.ticket = self._journal.begin(
             begun_payload(

@@ -34,6 +34,9 @@ def free_port() -> int:
 class ServiceProcess:
     """One `model-service serve`. As a context manager it is stopped at the end."""
 
+    command: tuple[str, ...] = ("-m", "model_service", "serve")
+    """What Python is told to run."""
+
     def __init__(self, directory: Path, **environment: str) -> None:
         self.directory = directory
         self.port = int(environment.get("PORT", free_port()))
@@ -57,7 +60,7 @@ class ServiceProcess:
         """Start without waiting."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "model_service", "serve"],
+                [sys.executable, *self.command],
                 cwd=self.directory,
                 env=self._environment,
                 stdout=output,
