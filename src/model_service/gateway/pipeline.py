@@ -329,6 +329,8 @@ class Pipeline:
         if status == 405 and work.route is not None:
             lines += b"allow: %b\r\n" % work.route.method.encode()
         self._parts.accounting.settle(work)
+        if work.limits is not None:
+            lines += self._parts.accounting.limit_lines(work)
         call.respond(status, lines, orjson.dumps(door.error(fault, call.request_id)))
 
     def _close(self, work: Work) -> None:
