@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import httpx
 
-from model_service.gateway.budget import FLOOR
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault
 from model_service.sandbox.stand_in import Received, StandIn
@@ -22,6 +21,8 @@ KEYED: Final = (Provider.OPENAI, Provider.ANTHROPIC, Provider.GOOGLE, Provider.A
 ALL: Final = (*KEYED, Provider.OLLAMA, Provider.CUSTOM)
 #: Pauses between attempts as short as they may be.
 QUICK: Final = {"backoffBase": 0.05, "backoffCap": 0.05}
+#: Repeats that no test comes to.
+UNBOUNDED: Final = 10**6
 #: What a model says that counts to twelve.
 TWELVE: Final = " ".join(map(str, range(1, 13)))
 SIXTY: Final = " ".join(map(str, range(1, 61)))
@@ -111,17 +112,13 @@ class Stage:
 
 @asynccontextmanager
 async def staged(world: GatewayWorld) -> AsyncIterator[Stage]:
-    """A stage whose caller has a key for each provider, and as many repeats as it likes."""
+    """A stage whose caller has a key for each provider."""
     user = secrets.token_hex(6)
     for provider in KEYED:
         await world.key(provider, a_key(), user=user)
     await world.key(Provider.CUSTOM, a_key(), user=user)
-    world.service.traffic.budget.floor = 10**6
-    try:
-        async with world.client(await world.token(user)) as client:
-            yield Stage(world, user, client)
-    finally:
-        world.service.traffic.budget.floor = FLOOR
+    async with world.client(await world.token(user)) as client:
+        yield Stage(world, user, client)
 
 
 async def each_way(
@@ -129,7 +126,7 @@ async def each_way(
 ) -> list[tuple[Door, bool, str, Answer]]:
     """What every door answers, whole and in a stream, of a new model each, all at once."""
     ways = list(product(DOORS, (False, True)))
-    models = [await model() for _ in ways]
+    models = await asyncio.gather(*(model() for _ in ways))
     answers = await asyncio.gather(
         *(
             stage.ask(name, door=door, stream=stream, text=text, **headers)

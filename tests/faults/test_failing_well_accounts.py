@@ -3,21 +3,18 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault, Pace
 from model_service.usage.domain import UsageEvent
-from tests.faults.failing_well import QUICK, TWELVE, Stage, came_from, each_way, none_left, staged
+from tests.faults.failing_well import QUICK, TWELVE, Stage, came_from, each_way, none_left
 from tests.faults.gateway_doors import ANTHROPIC, DOORS, OPENAI_CHAT, Door, refusal
 from tests.faults.hostile import OK, Wire, serve
-from tests.gateway_world import GatewayWorld
 
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 doors = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
@@ -29,12 +26,6 @@ CHUNK = (
 #: In dollars for a thousand tokens.
 DEAR: dict[str, Any] = {"inputCostPer1kTokens": 7.0, "outputCostPer1kTokens": 9.0}
 CHEAP: dict[str, Any] = {"inputCostPer1kTokens": 0.001, "outputCostPer1kTokens": 0.002}
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.NOT_FOUND, Fault.ERROR_200])

@@ -20,8 +20,7 @@ from typing_extensions import override
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault
-from tests.faults.failing_well import SIXTY, Stage, staged
-from tests.gateway_world import GatewayWorld
+from tests.faults.failing_well import SIXTY, Stage
 
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 SCHEMA: dict[str, Any] = {
@@ -52,12 +51,6 @@ def says(city: str) -> str:
 
 def result_of(city: str) -> str:
     return f"It rains in {city}."
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -2,27 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest_asyncio
 
 from model_service.gateway.budget import FLOOR
 from model_service.gateway.health import Circuit
 from model_service.kernel.types import Provider
 from model_service.providers.condition import State
 from model_service.sandbox.faults import Fault
-from tests.faults.failing_well import QUICK, TWELVE, Stage, came_from, staged
+from tests.faults.failing_well import QUICK, TWELVE, Stage, came_from
 from tests.faults.gateway_doors import OPENAI_CHAT, refusal
-from tests.gateway_world import GatewayWorld
 
 ONCE = {**QUICK, "retries": 0}
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 def circuit_of(stage: Stage, model: str) -> Circuit:
@@ -133,12 +123,12 @@ async def test_when_the_provider_is_back_the_next_calls_are_its_own_again(
     assert {came_from(answer)[0] for answer in answers} == {model}
 
 
-async def test_a_limited_or_refusing_provider_opens_no_circuit(stage: Stage) -> None:
+async def test_a_limited_or_refusing_provider_opens_no_circuit(own_stage: Stage) -> None:
     for fault in (Fault.LIMITED, Fault.UNAUTHENTICATED, Fault.CONTEXT, Fault.FILTER):
-        model = await stage.model(fault, policy={**ONCE, "rateLimitedTries": 1})
+        model = await own_stage.model(fault, policy={**ONCE, "rateLimitedTries": 1})
         for _ in range(6):
-            await stage.ask(model)
-        assert circuit_of(stage, model).state is State.CLOSED
+            await own_stage.ask(model)
+        assert circuit_of(own_stage, model).state is State.CLOSED
 
 
 async def test_streams_that_break_open_the_circuit_too(stage: Stage) -> None:
@@ -176,7 +166,7 @@ async def test_in_a_storm_of_failing_calls_a_fifth_is_repeated_and_no_more(
     world.service.traffic.budget.floor = FLOOR
     answers = await asyncio.gather(*map(stage.ask, models))
     assert {answer.status for answer in answers} == {503}
-    sent = len(world.sandbox.openai.requests)
+    sent = sum(map(len, map(stage.calls, models)))
     assert 100 + FLOOR <= sent <= 100 + FLOOR + 100 // 5
     rows = [row for answer in answers for row in await stage.kept(answer)]
     stopped = [row for row in rows if "too many calls are being repeated" in str(row.why)]

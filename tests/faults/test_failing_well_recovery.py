@@ -2,18 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
 
 import anthropic
 import openai
 import pytest
-import pytest_asyncio
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault
-from tests.faults.failing_well import QUICK, SIXTY, Stage, came_from, none_left, staged
+from tests.faults.failing_well import QUICK, SIXTY, Stage, came_from, none_left
 from tests.faults.gateway_doors import DOORS, OPENAI_CHAT, Door, refusal
-from tests.gateway_world import GatewayWorld
 from tests.unit.gateway.recovery_streams import Got, parsed
 
 CONTINUE = {**QUICK, "idleTimeout": 0.2, "recovery": "continue"}
@@ -27,12 +24,6 @@ breaks = pytest.mark.parametrize(
 #: Who goes on: those that take the beginning of an answer, and those that are asked anew.
 PREFILL = {Provider.ANTHROPIC: "claude-haiku-4-5", Provider.OLLAMA: "llama3.2"}
 RESTART = {Provider.ANTHROPIC: "claude-opus-4-8", Provider.GOOGLE: "gemini-3.6-flash"}
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 async def recovered(
@@ -69,7 +60,9 @@ async def test_a_fallback_that_takes_a_beginning_goes_on_from_it(
 
 
 @doors
-@breaks
+@pytest.mark.parametrize(
+    "fault", [Fault.CUT, Fault.STALL, Fault.ERROR_EVENT], ids=lambda fault: fault.value
+)
 @pytest.mark.parametrize("second", RESTART)
 async def test_a_fallback_that_takes_none_is_asked_anew_and_only_what_is_new_arrives(
     stage: Stage, second: Provider, fault: Fault, door: Door

@@ -1,12 +1,10 @@
 """GATEWAY.md, "Failing well": what a provider refuses at once, and connections that break."""
 
 import secrets
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import orjson
 import pytest
-import pytest_asyncio
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault
@@ -20,11 +18,9 @@ from tests.faults.failing_well import (
     each_way,
     gaps,
     none_left,
-    staged,
 )
 from tests.faults.gateway_doors import OPENAI_CHAT, refusal
 from tests.faults.hostile import OK, Wire, serve
-from tests.gateway_world import GatewayWorld
 
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 WHOLE = orjson.dumps(
@@ -44,61 +40,55 @@ WHOLE = orjson.dumps(
 )
 
 
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
-
-
 # 429.
 
 
 async def test_limited_once_is_asked_again_after_the_time_that_its_provider_gave(
-    stage: Stage,
+    own_stage: Stage,
 ) -> None:
     """At the defaults, by every door, whole and streaming."""
 
     async def model() -> str:
-        return await stage.model(Fault.LIMITED, once=True, policy={})
+        return await own_stage.model(Fault.LIMITED, once=True, policy={})
 
-    for door, _, model_name, answer in await each_way(stage, model):
+    for door, _, model_name, answer in await each_way(own_stage, model):
         assert answer.status == 200, answer.text
         assert door.text(answer) == TWELVE
         assert came_from(answer) == (model_name, "OPENAI", 2)
-        calls = stage.calls(model_name)
+        calls = own_stage.calls(model_name)
         assert len(calls) == 2
         assert 2.0 <= gaps(calls)[0] < 3.0
-    await none_left(stage.world)
+    await none_left(own_stage.world)
 
 
 async def test_limited_for_good_is_asked_three_times_and_then_the_fallback_answers(
-    stage: Stage,
+    own_stage: Stage,
 ) -> None:
     """At the defaults: the provider's two seconds are kept to each time."""
-    fallback = await stage.model(provider=Provider.ANTHROPIC)
+    fallback = await own_stage.model(provider=Provider.ANTHROPIC)
 
     async def model() -> str:
-        return await stage.model(Fault.LIMITED, policy={}, fallbacks=[fallback])
+        return await own_stage.model(Fault.LIMITED, policy={}, fallbacks=[fallback])
 
-    for door, _, model_name, answer in await each_way(stage, model):
+    for door, _, model_name, answer in await each_way(own_stage, model):
         assert answer.status == 200, answer.text
         assert door.text(answer) == TWELVE
         assert came_from(answer) == (fallback, "ANTHROPIC", 4)
-        calls = stage.calls(model_name)
+        calls = own_stage.calls(model_name)
         assert len(calls) == 3
         assert all(2.0 <= gap < 3.0 for gap in gaps(calls))
 
 
 @pytest.mark.parametrize("tries", [1, 2])
 async def test_a_model_may_be_asked_less_often_while_it_is_limited(
-    stage: Stage, tries: int
+    own_stage: Stage, tries: int
 ) -> None:
-    model = await stage.model(Fault.LIMITED, policy={"rateLimitedTries": tries})
-    answer = await stage.ask(model)
+    model = await own_stage.model(Fault.LIMITED, policy={"rateLimitedTries": tries})
+    answer = await own_stage.ask(model)
     assert answer.status == 429
     assert answer.headers["retry-after"] == "2"
     assert refusal(OPENAI_CHAT, answer)
-    assert len(stage.calls(model)) == tries
+    assert len(own_stage.calls(model)) == tries
 
 
 async def test_a_provider_that_asks_for_too_long_a_pause_is_left_for_the_fallback_at_once(
@@ -161,13 +151,13 @@ async def test_another_key_of_the_callers_takes_over_from_one_that_does_not_serv
 
 @pytest.mark.parametrize("fault", [Fault.UNAUTHENTICATED, Fault.NO_CREDIT])
 async def test_without_another_key_a_refused_one_is_not_tried_again_and_the_fallback_answers(
-    stage: Stage, fault: Fault
+    own_stage: Stage, fault: Fault
 ) -> None:
-    fallback = await stage.model(provider=Provider.OLLAMA)
-    model = await stage.model(fault, fallbacks=[fallback])
-    answer = await stage.ask(model)
+    fallback = await own_stage.model(provider=Provider.OLLAMA)
+    model = await own_stage.model(fault, fallbacks=[fallback])
+    answer = await own_stage.ask(model)
     assert came_from(answer) == (fallback, "OLLAMA", 2)
-    assert len(stage.calls(model)) == 1
+    assert len(own_stage.calls(model)) == 1
 
 
 async def test_two_keys_that_are_both_refused_are_tried_once_each(stage: Stage) -> None:

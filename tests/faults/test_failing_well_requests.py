@@ -1,10 +1,8 @@
 """GATEWAY.md, "Failing well": what is wrong with the request itself, and who else can serve it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault
@@ -15,10 +13,8 @@ from tests.faults.failing_well import (
     Stage,
     came_from,
     each_way,
-    staged,
 )
 from tests.faults.gateway_doors import ANTHROPIC, DOORS, GOOGLE, OPENAI_CHAT, Door, refusal
-from tests.gateway_world import GatewayWorld
 
 doors = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 TOOL = {
@@ -29,12 +25,6 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhf"
     "DwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 # A request that is too long.

@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from model_service.kernel.types import Provider
 from model_service.sandbox.faults import Fault, Pace
@@ -17,11 +15,9 @@ from tests.faults.failing_well import (
     came_from,
     each_way,
     none_left,
-    staged,
 )
 from tests.faults.gateway_doors import ANTHROPIC, DOORS, OPENAI_CHAT, Door, refusal
 from tests.faults.hostile import OK, Wire, serve
-from tests.gateway_world import GatewayWorld
 
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 #: Seconds after which a provider is silent here.
@@ -33,12 +29,6 @@ OPENING = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"up","choices":'
     b'[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
 )
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 def framed(data: bytes) -> bytes:

@@ -1,10 +1,8 @@
 """GATEWAY.md, "Failing well": streams that break, with recovery off and with `buffer`."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from model_service.gateway import streaming
 from model_service.kernel.types import Provider
@@ -17,11 +15,9 @@ from tests.faults.failing_well import (
     Stage,
     came_from,
     none_left,
-    staged,
 )
 from tests.faults.gateway_doors import DOORS, OPENAI_CHAT, Door, refusal
 from tests.faults.hostile import OK, Wire, serve
-from tests.gateway_world import GatewayWorld
 
 #: What breaks a stream after the caller has some of it.
 BREAKS = (Fault.CUT, Fault.END, Fault.STALL, Fault.GARBAGE, Fault.ERROR_EVENT)
@@ -30,12 +26,6 @@ EVENTS = OK + b"content-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 doors = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 breaks = pytest.mark.parametrize("fault", BREAKS, ids=lambda fault: fault.value)
-
-
-@pytest_asyncio.fixture
-async def stage(world: GatewayWorld) -> AsyncIterator[Stage]:
-    async with staged(world) as stage:
-        yield stage
 
 
 @doors
