@@ -234,6 +234,9 @@ async def test_when_every_fallback_fails_as_well_the_first_fault_is_told(stage: 
     assert len(stage.calls(lost, Provider.OLLAMA)) == 1
     (row,) = await stage.kept(answer)
     assert (row.model, row.fallback_from) == (model, None)
+    why = await stage.why(answer)
+    assert why["candidates"] == [model, limited, lost]
+    assert why["answeredBy"] is None
 
 
 async def test_a_caller_may_do_without_fallbacks_and_retries(stage: Stage) -> None:

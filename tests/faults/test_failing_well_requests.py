@@ -209,6 +209,10 @@ async def test_everybody_who_is_passed_over_is_in_the_record_with_the_reason(
     why = await stage.why(answer)
     skipped = {step["skipped"]: step["reason"] for step in why["steps"] if "skipped" in step}
     assert set(skipped) == set(chain[:-1])
+    assert why["skipped"] == [{"model": name, "reason": skipped[name]} for name in skipped]
+    assert why["candidates"][0] == model
+    assert set(why["candidates"]) == {model, *chain}
+    assert why["answeredBy"]["model"] == able
     assert skipped[gone] == "no such model is registered"
     assert skipped[inactive] == "is not active"
     assert skipped[narrow].startswith("its context window of 3,000 tokens is too small")

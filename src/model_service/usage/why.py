@@ -1,18 +1,28 @@
-"""What led to an answer, where nothing out of the ordinary did."""
+"""What led to an answer: what was noted on the way, and for the rest what the event itself says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from model_service.usage.domain import UsageEvent
 
 
 def explained(event: UsageEvent) -> dict[str, Any]:
-    """Why the call went as it did: what was noted, and for the rest what the event itself says."""
-    asked = event.fallback_from
+    """Why the call went as it did: its steps in order, and what they come to."""
+    noted = dict(event.why or {})
+    steps: Sequence[dict[str, Any]] = noted.get("steps", ())
+    asked = event.model if event.fallback_from is None else event.fallback_from
+    considered = [step.get("skipped") or step.get("model") for step in steps]
     plain: dict[str, Any] = {
-        "candidates": [event.model] if asked is None else [asked, event.model],
-        "skipped": [],
+        "candidates": list(dict.fromkeys(filter(None, (asked, *considered, event.model)))),
+        "skipped": [
+            {"model": step["skipped"], "reason": step.get("reason")}
+            for step in steps
+            if "skipped" in step
+        ],
         "attempts": event.attempts,
-        "answeredBy": {
+        "answeredBy": None
+        if event.status >= 400
+        else {
             "model": event.model,
             "provider": event.provider,
             "upstreamModel": event.upstream_model,
@@ -22,4 +32,4 @@ def explained(event: UsageEvent) -> dict[str, Any]:
         "reservation": None,
         "errorClass": event.error_class,
     }
-    return plain | dict(event.why or {})
+    return plain | noted
