@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -142,7 +142,8 @@ class Accounting:
             usage = record.usage = self._guess(work, record)
         model = record.model
         prices = None if model is None else model.prices
-        price = None if prices is None else prices.at(record.began, record.tier)
+        record.tier = usage.tier
+        price = None if prices is None else prices.at(record.began, usage.tier)
         if price is not None:
             record.cost, record.price_version = price.cost(usage), price.version
             record.cost_text = f"{record.cost:f}"
@@ -169,14 +170,21 @@ class Accounting:
         cost: Decimal | None = record.cost
         for model, spent in work.spent:
             usage = _together(usage, spent)
-            price = None if model.prices is None else model.prices.at(record.began)
+            price = None if model.prices is None else model.prices.at(record.began, spent.tier)
             cost = None if price is None or cost is None else cost + price.cost(spent)
         record.usage, record.cost, record.estimated = usage, cost, True
         record.cost_text = None if cost is None else f"{cost:f}"
 
 
 def _together(one: Usage, other: Usage) -> Usage:
-    return Usage(*(getattr(one, f.name) + getattr(other, f.name) for f in fields(Usage)))
+    return Usage(
+        one.input + other.input,
+        one.cached_input + other.cached_input,
+        one.cache_write + other.cache_write,
+        one.cache_write_1h + other.cache_write_1h,
+        one.output + other.output,
+        one.reasoning + other.reasoning,
+    )
 
 
 def _estimated(told: Usage | None, record: CallRecord) -> Usage:

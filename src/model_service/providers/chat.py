@@ -249,7 +249,8 @@ class Usage:
     """Tokens by class. The classes are disjoint, save that `reasoning` is part of `output`.
 
     `cache_write` are those written for the shortest lifetime (Anthropic: 5 minutes),
-    `cache_write_1h` those for an hour, which cost more.
+    `cache_write_1h` those for an hour, which cost more. `tier` is the service tier in OpenAI's
+    words, None for the usual one.
     """
 
     input: int = 0
@@ -258,6 +259,7 @@ class Usage:
     cache_write_1h: int = 0
     output: int = 0
     reasoning: int = 0
+    tier: str | None = field(default=None, compare=False)
 
     @property
     def prompt(self) -> int:

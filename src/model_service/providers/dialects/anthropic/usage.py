@@ -8,6 +8,7 @@
 from typing import Final
 
 from model_service.providers.chat import Document, Usage
+from model_service.providers.dialects.anthropic.wire import paid_tier
 
 # More than any answer has; what is above is no count.
 _MOST: Final = 2**53
@@ -43,6 +44,7 @@ def read_usage(document: object, before: Usage | None = None) -> Usage | None:
         cache_write_1h=hour,
         output=output,
         reasoning=min(thinking, output),
+        tier=paid_tier(document) or known.tier,
     )
 
 

@@ -54,6 +54,12 @@ def read_tier(usage: object) -> str | None:
     return _TIERS.get(tier) if isinstance(tier, str) else None
 
 
+def paid_tier(usage: object) -> str | None:
+    """The same, but None for the usual one."""
+    tier = read_tier(usage)
+    return None if tier == "default" else tier
+
+
 def write_tier(tier: str | None) -> str | None:
     """The tier for a `usage` object, where Anthropic has such a one."""
     return None if tier is None else _WRITTEN_TIERS.get(tier)

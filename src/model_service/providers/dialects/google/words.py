@@ -88,6 +88,7 @@ def usage_of(document: object) -> Usage | None:
         cached_input=cached,
         output=_count(document, "candidatesTokenCount") + thoughts,
         reasoning=thoughts,
+        tier=None if "serviceTier" not in document else _paid_tier(document),
     )
 
 
@@ -103,6 +104,11 @@ def usage_document(usage: Usage) -> Document:
     if usage.reasoning:
         document["thoughtsTokenCount"] = usage.reasoning
     return document
+
+
+def _paid_tier(metadata: object) -> str | None:
+    tier = tier_of(metadata)
+    return None if tier == "default" else tier
 
 
 def tier_of(metadata: object) -> str | None:

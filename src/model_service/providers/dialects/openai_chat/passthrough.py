@@ -15,7 +15,7 @@ from model_service.providers.dialects.openai_chat.endings import choice_error
 from model_service.providers.dialects.openai_chat.relay import ChatRelay
 from model_service.providers.dialects.openai_chat.thoughts import FORMAT
 from model_service.providers.dialects.openai_chat.upstream import PATH, thinks
-from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.dialects.openai_chat.usage import paid_tier, read_usage
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
@@ -68,6 +68,8 @@ class ChatPassthrough:
                 raise error
         usage = document.get("usage")
         used = read_usage(usage) if isinstance(usage, dict) else None
+        if used is not None and "service_tier" in document:
+            used.tier = paid_tier(document)
         return renamed(body, document, model), used
 
     def relay(self, body: Document, model: str) -> ChatRelay:

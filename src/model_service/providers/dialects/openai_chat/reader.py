@@ -26,7 +26,7 @@ from model_service.providers.chat import (
 from model_service.providers.dialects.openai_chat.calls import Calls
 from model_service.providers.dialects.openai_chat.endings import choice_error, finish_reason
 from model_service.providers.dialects.openai_chat.thinking import Thinking
-from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.dialects.openai_chat.usage import paid_tier, read_usage
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
@@ -207,6 +207,7 @@ class _Reading:
         if given is None:
             return
         usage = read_usage(given)
+        usage.tier = paid_tier(document)
         if usage != self._usage:
             self._usage = usage
             out.append(UsageReported(usage))

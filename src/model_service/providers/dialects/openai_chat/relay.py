@@ -14,7 +14,7 @@ import orjson
 from model_service.providers.chat import Document, FinishReason, Usage
 from model_service.providers.dialects.openai_chat.endings import choice_error, finish_reason
 from model_service.providers.dialects.openai_chat.reader import reported_usage
-from model_service.providers.dialects.openai_chat.usage import read_usage
+from model_service.providers.dialects.openai_chat.usage import paid_tier, read_usage
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
@@ -222,6 +222,7 @@ class ChatRelay:
         if usage is None:
             return True
         self.usage = read_usage(usage)
+        self.usage.tier = paid_tier(document)
         return self._wants_usage or bool(choices)
 
     def _edited(self, block: bytes, name: bytes, document: Document) -> bytes:

@@ -83,6 +83,12 @@ def _plain(document: Document) -> Usage | None:
     return Usage(prompt - cached, cached, 0, 0, output, reasoning)
 
 
+def paid_tier(document: Document) -> str | None:
+    """The service tier that an answer, or an event of a stream, names; None for the usual one."""
+    tier = document.get("service_tier")
+    return tier if type(tier) is str and tier != "default" else None
+
+
 def _details(document: Document, name: str) -> Document:
     details = document.get(name)
     return details if isinstance(details, dict) else {}

@@ -27,6 +27,7 @@ def read_usage(response: Document) -> Usage | None:
     written_longer = min(_count(longer), written)
     output = _count(usage.get("output_tokens"))
     reasoning = _object(usage.get("output_tokens_details")).get("reasoning_tokens")
+    tier = response.get("service_tier")
     return Usage(
         input=given - cached - written,
         cached_input=cached,
@@ -34,6 +35,7 @@ def read_usage(response: Document) -> Usage | None:
         cache_write_1h=written_longer,
         output=output,
         reasoning=min(_count(reasoning), output),
+        tier=tier if type(tier) is str and tier != "default" else None,
     )
 
 
