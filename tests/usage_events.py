@@ -16,6 +16,7 @@ from model_service.http.wire import format_moment
 from model_service.kernel.types import uuid7
 from model_service.usage.domain import Dimension, Sums, UsageEvent
 from model_service.usage.partitions import Months
+from model_service.usage.records import event_payload, origin
 from model_service.usage.store import SqlUsageSink
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -37,6 +38,22 @@ def event(**changes: Any) -> UsageEvent:
         "attempts": 1,
     }  # fmt: skip
     return UsageEvent(**usual | changes)
+
+
+def payload_of(one: UsageEvent) -> bytes:
+    """The same call as a process writes it into its journal."""
+    return event_payload(
+        str(one.id), round(one.time.timestamp() * 1000), one.request_id,
+        origin(
+            one.user_id, one.token_id, one.model, one.provider, one.upstream_model, one.key_id,
+            one.door, one.operation, one.stream,
+        ),
+        one.status, one.input_tokens, one.cached_input_tokens, one.cache_write_tokens,
+        one.cache_write_1h_tokens, one.output_tokens, one.reasoning_tokens,
+        None if one.cost is None else str(one.cost), one.price_version, one.latency_ms,
+        one.first_token_ms, one.attempts, one.fallback_from, one.estimated, one.error_class,
+        one.tags, one.why,
+    )  # fmt: skip
 
 
 @dataclass

@@ -58,6 +58,7 @@ class MemorySink:
         self.available = True
         self.poison: set[UUID] = set()
         self.largest = 0
+        self.batches = 0
 
     async def keep(self, events: Sequence[UsageEvent]) -> None:
         if not self.available:
@@ -65,6 +66,7 @@ class MemorySink:
         if any(event.id in self.poison for event in events):
             raise ArithmeticError("out of range")
         self.largest = max(self.largest, len(events))
+        self.batches += 1
         for event in events:
             self.told[event.id] += 1
             self.events.setdefault(event.id, event)

@@ -118,6 +118,7 @@ def _cut(place: int, most: int) -> str:
     return f"CASE WHEN {told} > {most} THEN {most} WHEN {told} < 0 THEN 0 ELSE {told} END"
 
 
+_NOT_FINITE: Final = "c IN ('NaN', 'Infinity', '-Infinity')"
 # How each column reads from a payload `e`, its origin `o` and its cost `c`. Texts of the origin
 # are short enough for an index as they are.
 _PAYLOAD: Final = {
@@ -144,9 +145,8 @@ _PAYLOAD: Final = {
     "upstream_model": "o ->> 4",
     "door": "o ->> 6",
     "operation": "o ->> 7",
-    # Nothing is above what is not a number (PostgreSQL manual, "Numeric Types", 8.1.2).
-    "cost": "CASE WHEN c > '-Infinity' AND c < 'Infinity' THEN c END",
-    "price_version": "CASE WHEN c > '-Infinity' AND c < 'Infinity' THEN e ->> 13 END",
+    "cost": f"CASE WHEN {_NOT_FINITE} THEN NULL ELSE c END",
+    "price_version": f"CASE WHEN {_NOT_FINITE} THEN NULL ELSE e ->> 13 END",
     "fallback_from": "e ->> 17",
     "error_class": "e ->> 19",
     "tags": (
@@ -244,7 +244,8 @@ WITH told AS MATERIALIZED ({told}
 ), stored AS (
     INSERT INTO usage_events ({", ".join(COLUMNS)})
     SELECT {", ".join(COLUMNS)} FROM told
-    WHERE time >= (SELECT kept_since FROM horizon) ORDER BY time, id
+    -- One without a time is not left out, but refused like others that are no events.
+    WHERE (time < (SELECT kept_since FROM horizon)) IS NOT TRUE ORDER BY time, id
     ON CONFLICT DO NOTHING
     RETURNING time, user_id, token_id, model, provider, key_id, status, estimated, tags, cost,
         input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,

@@ -1,7 +1,7 @@
 """What is in the journal gets to where usage is kept: once, in order to delete it, always."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from model_service.kernel.errors import DatabaseUnavailable, JournalFull, Startu
 from model_service.usage.delivery import Refused
 from model_service.usage.drain import Drainer
 from model_service.usage.metering import REFUSED_FILE, Metering
-from model_service.usage.segments import marked
+from model_service.usage.segments import START, marked, read_part
 from tests.usage_journals import SEGMENT, MemorySink, begun, event, event_id
 
 
@@ -96,6 +96,66 @@ async def test_without_the_database_nothing_is_lost_and_memory_holds_one_part(
     await metering.drainer.drain()
     assert (len(sink.told), metering.drainer.undrained_events) == (3000, 0)
     assert sink.largest <= 512
+
+
+async def test_much_is_told_in_few_batches(tmp_path: Path, sink: MemorySink) -> None:
+    metering = Metering.open(tmp_path / "journal", sink)
+    _call(metering, 0, 10_000)
+    await metering.close()
+    assert set(sink.told.values()) == {1}
+    assert len(sink.told) == 10_000
+    assert sink.batches <= 3
+    assert sink.largest <= 4_500
+
+
+async def test_batches_are_small_after_one_could_not_be_stored_and_grow_again(
+    tmp_path: Path, sink: MemorySink
+) -> None:
+    metering = Metering.open(tmp_path / "journal", sink)
+    _call(metering, 0, 6_000)
+    sink.available = False
+    await metering.drainer._attempt()
+    sink.available = True
+    sizes = []
+    tell = metering.delivery.tell
+
+    async def counted(payloads: Sequence[bytes]) -> None:
+        sizes.append(len(payloads))
+        await tell(payloads)
+
+    metering.delivery.tell = counted  # type: ignore[method-assign]
+    await metering.close()
+    assert sum(sizes) == len(sink.told) == 6_000
+    assert sizes[0] < 512
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert max(sizes) > 1_500
+
+
+async def test_a_segment_with_a_length_that_makes_no_sense_is_kept_for_the_operator(
+    metering: Metering, sink: MemorySink, tmp_path: Path
+) -> None:
+    _call(metering, 0, 2)
+    current = metering.journal.current
+    third = read_part(current.path, START).records[2]
+    current.view[third.end - len(third.payload) - 9] = 0x55  # its kind
+    await metering.drainer.drain()
+    assert list(sink.told) == [event_id(0)]
+    _call(metering, 2, 600)
+    await metering.drainer.drain()
+    assert len(sink.told) == 601
+    assert len(list((tmp_path / "journal" / "damaged").iterdir())) == 1
+
+
+async def test_an_event_altered_where_it_waits_does_not_hold_up_others(
+    metering: Metering, sink: MemorySink
+) -> None:
+    _call(metering, 0, 3)
+    current = metering.journal.current
+    second = read_part(current.path, START).records[1]
+    current.view[second.end - 1] ^= 0x55
+    await metering.drainer.drain()
+    assert sorted(sink.told) == [event_id(1), event_id(2)]
+    assert metering.delivery.set_aside == 1
 
 
 async def test_how_far_it_is_drained_is_written_down(metering: Metering) -> None:

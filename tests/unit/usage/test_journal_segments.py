@@ -19,6 +19,7 @@ from model_service.usage.segments import (
     Segment,
     mark,
     marked,
+    read_own,
     read_part,
 )
 from tests.usage_journals import SEGMENT
@@ -143,6 +144,37 @@ def test_reading_stops_where_it_is_told(tmp_path: Path) -> None:
     assert [record.payload for record in part.records] == [b"a", b"b"]
     assert (part.end, part.is_last, part.is_torn) == (ends[1], True, False)
     assert len(said) == 3
+
+
+@given(_PAYLOADS)
+def test_what_a_process_reads_of_its_own_unchecked_are_the_same_events(
+    payloads: list[bytes],
+) -> None:
+    with TemporaryDirectory() as name:
+        path, said = _written(Path(name), payloads)
+        stop = _read(path)[1].end
+        found: list[bytes] = []
+        at = START
+        while at < stop:
+            behind = read_own(path, at, stop, found)
+            assert behind > at
+            at = behind
+    assert found == [payload for kind, _, payload in said if kind == EVENT]
+
+
+@pytest.mark.parametrize("altered", [b"\0\0\0\0", b"\xff\xff\xff\x02", b"\1\0\0\3"])
+def test_unchecked_reading_goes_no_further_than_where_lengths_make_sense(
+    tmp_path: Path, altered: bytes
+) -> None:
+    path, _ = _written(tmp_path, [b"a", b"b", b"c", b"d"])
+    ends = [record.end for record in read_part(path, START).records]
+    with path.open("r+b") as file:
+        file.seek(ends[1] + 4)
+        file.write(altered)
+    found: list[bytes] = []
+    assert read_own(path, START, ends[3], found) == ends[1]
+    assert read_own(path, ends[1], ends[3], found) == ends[1]
+    assert found == [b"b"]
 
 
 def test_a_longer_record_than_may_be_is_never_written(tmp_path: Path) -> None:
