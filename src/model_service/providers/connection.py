@@ -44,15 +44,14 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_exchange",
         "_free_since",
-        "_idle",
         "_keepalive",
         "_owner",
         "_parser",
         "_paused",
-        "_phase",
         "_phase_deadline",
         "_poll",
         "_served",
+        "_timeouts",
         "_timer",
         "_timer_at",
         "_total_deadline",
@@ -83,8 +82,7 @@ class Connection(asyncio.Protocol):
         self._served = 0
         self._free_since = -math.inf
         self._paused = False
-        self._idle = math.inf
-        self._phase = ""
+        self._timeouts = Timeouts()
         self._phase_deadline = math.inf
         self._total_deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -92,16 +90,14 @@ class Connection(asyncio.Protocol):
 
     # For the pool and the transport.
 
-    def is_usable(self) -> bool:
-        """Whether an exchange may begin: open, and nothing waiting to be read.
+    def is_usable(self, now: float) -> bool:
+        """Whether an exchange may begin, `now` by the loop: open, and nothing waiting to be read.
 
         The kernel is asked too, because the loop may not have got round to an end of file or
         to bytes nobody asked for, and those must not be taken for the next answer. Not so when
         the loop's clock has not moved on since the answer before: that was read just now.
         """
-        return self._transport is not None and (
-            self._free_since == self.loop.time() or not self._poll.poll(0)
-        )
+        return self._transport is not None and (self._free_since == now or not self._poll.poll(0))
 
     async def run(
         self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
@@ -110,27 +106,40 @@ class Connection(asyncio.Protocol):
 
         Raises StaleConnection, or the UpstreamError that prevented the head.
         """
-        self.start(exchange, head, body, timeouts, total)
+        self.start(exchange, head, body, timeouts, total, self.loop.time())
         await exchange.head_arrives()
 
     def start(
-        self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
+        self,
+        exchange: Exchange,
+        head: bytes,
+        body: bytes,
+        timeouts: Timeouts,
+        total: float,
+        now: float,
     ) -> None:
         """Send a request whose answer goes into `exchange`.
 
-        `total` is the moment (loop time) by which everything must be over. Raises
-        StaleConnection or UpstreamClosed when the connection is closed already.
+        `total` is the moment by which everything must be over, `now` the present one (loop
+        time). Raises StaleConnection or UpstreamClosed when the connection is closed already.
         """
-        if self._transport is None:
+        transport = self._transport
+        if transport is None:
             raise StaleConnection if self._served else UpstreamClosed
         self._parser.expect(exchange)
         self._exchange = exchange
         exchange.line = self
-        self._idle = timeouts.idle
+        self._timeouts = timeouts
         self._total_deadline = total
-        self._set_phase("first_byte", timeouts.first_byte)
+        self._phase_deadline = deadline = now + timeouts.first_byte
+        # Mostly the timer rings soon enough.
+        if deadline < self._timer_at or total < self._timer_at:
+            self._arm(min(deadline, total))
         self._served += 1
-        self._transport.writelines((head, body) if body else (head,))
+        if body:
+            transport.writelines((head, body))
+        else:
+            transport.write(head)
 
     def abort(self) -> None:
         """Close at once, for a reader who has lost interest. No exchange is told."""
@@ -155,7 +164,7 @@ class Connection(asyncio.Protocol):
         """Read from the socket again after the reader caught up."""
         if self._paused and self._transport is not None:
             self._paused = False
-            self._set_phase("idle", self._idle)
+            self._await_more()
             self._transport.resume_reading()
 
     # What the event loop calls.
@@ -181,8 +190,7 @@ class Connection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> None:
-        unframed = self._parser.in_body and self._parser.until_close
-        if self._exchange is not None and unframed and self._end_is_genuine():
+        if self._exchange is not None and self._parser.until_close and self._end_is_genuine():
             self._settle(self._exchange)
         else:
             self._closed_by_server()
@@ -203,7 +211,7 @@ class Connection(asyncio.Protocol):
                 self._phase_deadline = math.inf  # the reader is slow, not the upstream
                 self._transport.pause_reading()
         else:
-            self._set_phase("idle", self._idle)
+            self._await_more()
         exchange.wake()
 
     def _end_is_genuine(self) -> bool:
@@ -221,22 +229,22 @@ class Connection(asyncio.Protocol):
     def _settle(self, exchange: Exchange) -> None:
         """The answer is complete: the connection becomes free, or closes."""
         self._exchange = None
-        self._parser.let_go()
-        transport, now = self._transport, self.loop.time()
+        parser, transport, now = self._parser, self._transport, self.loop.time()
         if (
             transport is None
-            or not self._parser.reusable
+            or not parser.reusable
             or transport.get_write_buffer_size()  # the rest of a request nobody waited for
             or now > self._wears_out_at
         ):
             self.abort()
         else:
-            self._total_deadline = math.inf
-            self._set_phase("free", self._keepalive)
+            parser.let_go()
+            self._free_since = now
+            if now + self._keepalive < self._timer_at:
+                self._arm(now + self._keepalive)
             if self._paused:
                 self._paused = False
                 transport.resume_reading()
-            self._free_since = now
             self._owner.connection_free(self)
         exchange.finish()
 
@@ -244,13 +252,13 @@ class Connection(asyncio.Protocol):
         stale = self._served > 1 and self._parser.untouched
         self.fail(StaleConnection() if stale else UpstreamClosed())
 
-    def _set_phase(self, phase: str, seconds: float) -> None:
-        """Begin a phase that may last so long. An armed timer is only ever moved forward."""
-        self._phase = phase
-        self._phase_deadline = self.loop.time() + seconds
+    def _await_more(self) -> None:
+        """Give the upstream its time for the next part of the body."""
+        self._phase_deadline = self.loop.time() + self._timeouts.idle
         self._arm(min(self._phase_deadline, self._total_deadline))
 
     def _arm(self, moment: float) -> None:
+        """Have the timer ring by a moment. An armed one is only ever moved forward."""
         if moment < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -259,12 +267,14 @@ class Connection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, math.inf
-        moment = min(self._phase_deadline, self._total_deadline)
+        phase, total = self._phase_deadline, self._total_deadline
+        is_free = self._exchange is None
+        moment = self._free_since + self._keepalive if is_free else min(phase, total)
         if moment - self.loop.time() > _TIMER_GRAIN:
             self._arm(moment)
-        elif self._exchange is None:
+        elif is_free:
             self.abort()  # free for too long
-        elif self._total_deadline <= self._phase_deadline:
+        elif total <= phase:
             self.fail(UpstreamTimeout("total"))
         else:
-            self.fail(UpstreamTimeout(self._phase))
+            self.fail(UpstreamTimeout("idle" if self._parser.in_body else "first_byte"))

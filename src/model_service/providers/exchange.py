@@ -49,13 +49,20 @@ class Exchange:
     # What most exchanges never change is the class's: one is made for each request.
     line: Line | None = None
     status = 0
-    headers: RawHeaders = []  # noqa: RUF012 - replaced, never changed
+    head = b""
+    """The status line and the headers, well formed, without the empty line."""
     buffered = 0
     received = 0
     complete = False
     is_coded = False
     """Whether the body has a content coding."""
     error: UpstreamError | StaleConnection | None = None
+    _headers: RawHeaders | None = None
+    _piece = b""
+    """What of the body came first and was not taken yet."""
+    _more: list[bytes | bytearray] | None = None
+    """What of it came after that."""
+    _wants_all = False
     _waiter: asyncio.Future[None] | None = None
 
     def __init__(
@@ -68,9 +75,7 @@ class Exchange:
     ) -> None:
         """`head_only` says the answer has no body whatever its headers claim (HEAD)."""
         self._loop = loop
-        self._pieces: list[bytes | bytearray] = []
         self._when_over = when_over
-        self._wants_all = when_over is not None
         self.limits = limits
         self.head_only = head_only
 
@@ -79,21 +84,25 @@ class Exchange:
     @property
     def wants_pause(self) -> bool:
         """Whether the reader is so far behind that the socket should wait."""
-        return self.buffered > HIGH_WATER and not self._wants_all
+        return self.buffered > HIGH_WATER and not self._wants_all and self._when_over is None
 
     def add_body(self, piece: bytes) -> None:
-        """Keep a piece of the body for the reader."""
-        pieces = self._pieces
-        if len(pieces) < MOST_PIECES:
-            pieces.append(piece)
+        """Keep a piece of the body, of a byte at least, for the reader."""
+        if not self._piece:
+            self._piece = piece
+        elif self._more is None:
+            self._more = [piece]
+        elif len(self._more) < MOST_PIECES - 1:
+            self._more.append(piece)
         else:
             # A body may come byte by byte, and each as an object would take the room of forty.
-            last = pieces[-1]
+            last = self._more[-1]
             if type(last) is not bytearray:
-                last = pieces[-1] = bytearray(last)
+                last = self._more[-1] = bytearray(last)
             last += piece
-        self.buffered += len(piece)
-        self.received += len(piece)
+        size = len(piece)
+        self.buffered += size
+        self.received += size
 
     def finish(self) -> None:
         """The answer is complete; the connection has no more part in it."""
@@ -126,6 +135,23 @@ class Exchange:
 
     # What the caller does.
 
+    @property
+    def headers(self) -> RawHeaders:
+        """All headers in the order they came: names in lower case, values without outer spaces."""
+        if self._headers is None:
+            self._headers = found = []
+            for line in self.head.split(b"\r\n")[1:]:
+                name, _, value = line.partition(b":")
+                found.append((name.lower(), value.strip(b" \t")))
+        return self._headers
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that (lower-case) name."""
+        for candidate, value in self.headers:
+            if candidate == name:
+                return value
+        return None
+
     async def head_arrives(self) -> None:
         """Wait until status and headers are there. Raises the error that prevents it."""
         while not self.status:
@@ -136,7 +162,7 @@ class Exchange:
     async def next_piece(self) -> bytes:
         """All body bytes that have arrived and were not taken, at least one; b"" at the end."""
         while True:
-            if self._pieces:
+            if self._piece:
                 return self._take()
             if self.error is not None:
                 raise self.error
@@ -165,17 +191,20 @@ class Exchange:
         """Forget the answer; a connection still busy with it is closed at once."""
         self._when_over = None
         line, self.line = self.line, None
-        if self.error is None and (self._pieces or not self.complete):
+        if self.error is None and (self._piece or not self.complete):
             self.error = UpstreamClosed("The answer was closed before it was read to its end")
-        self._pieces = []
+        self._piece, self._more = b"", None
         self.buffered = 0
         if line is not None:
             line.abort()
         self._wake()
 
     def _take(self) -> bytes:
-        data = b"".join(self._pieces)  # of one piece that is the piece itself
-        self._pieces = []
+        data = self._piece
+        if self._more is not None:
+            data = b"".join((data, *self._more))
+            self._more = None
+        self._piece = b""
         self.buffered = 0
         self._resume()
         return data

@@ -3,6 +3,9 @@
 llhttp (through httptools) is strict by default: it refuses Content-Length beside
 Transfer-Encoding, repeated or malformed lengths, bare line feeds and folded headers. What
 it leaves to its user (versions, status ranges, transfer codings, sizes) is decided here.
+
+It is not asked for the headers, as each would cost a call into Python: what it has read
+without complaint is lines that end in CRLF, and of most answers nobody wants to know them.
 """
 
 from typing import Final
@@ -10,11 +13,9 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from model_service.kernel.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge
-from model_service.providers.exchange import Exchange, RawHeaders
+from model_service.providers.exchange import Exchange
 
-_VERSIONS: Final = ("1.1", "1.0")
 _SWITCHING_PROTOCOLS: Final = 101
-_BODILESS_STATUSES: Final = (204, 304)  # RFC 9112 section 6.3
 
 
 class AnswerParser:
@@ -22,57 +23,69 @@ class AnswerParser:
 
     After each `feed`, `fault` says what is wrong with the answer, `ended` that its last byte
     is here, `in_body` that its head is. `reusable` is meant for an ended answer: whether the
-    connection may serve another. `until_close` says that the end of the body is the end of
-    the connection.
+    connection may serve another.
     """
 
     __slots__ = (
         "_exchange",
-        "_headers",
         "_http",
         "_interim",
         "_interims",
-        "_max_head",
         "_since_body",
+        "_unread",
         "ended",
         "fault",
         "in_body",
         "reusable",
-        "until_close",
     )
 
     def __init__(self) -> None:
         self._http = HttpResponseParser(self)
-        self.expect(None)
-
-    def expect(self, exchange: Exchange | None) -> None:
-        """Put the next answer into `exchange`."""
-        self._exchange = exchange
-        self._max_head = exchange.limits.header_bytes if exchange is not None else 0
-        self._headers: RawHeaders = []
+        # These stay as they are until an answer is interim, or the last of its connection.
         self._interim = False
         self._interims = 0
+        self.fault: UpstreamError | None = None
+        self.reusable = False
+        self.let_go()
+
+    def expect(self, exchange: Exchange) -> None:
+        """Put the next answer into `exchange`."""
+        self._exchange: Exchange | None = exchange
+
+    def let_go(self) -> None:
+        """Forget the ended answer: a free connection keeps nothing of it alive."""
+        self._exchange = None
+        # What was received since the last head.
+        self._unread: bytes | bytearray = b""
         # Bytes received since the last piece of body: in the end the head's, or framing.
         self._since_body = 0
         self.ended = False
-        self.fault: UpstreamError | None = None
         self.in_body = False
-        self.reusable = False
-        self.until_close = False
-
-    def let_go(self) -> None:
-        """Forget the ended answer, so that a free connection does not keep its body alive."""
-        self._exchange = None
-        self._headers = []
 
     @property
     def untouched(self) -> bool:
         """Whether not one byte of the answer has come."""
         return not self.in_body and self._since_body == 0
 
+    @property
+    def until_close(self) -> bool:
+        """Whether the end of the body under way is the end of the connection."""
+        exchange = self._exchange
+        return (
+            self.in_body
+            and exchange is not None
+            and exchange.header(b"content-length") is None
+            and exchange.header(b"transfer-encoding") is None
+        )
+
     def feed(self, data: bytes) -> None:
         """Take what the socket gave. Raises nothing; look at `fault`."""
+        exchange, before_body = self._exchange, not self.in_body
+        if exchange is None:
+            return
         self._since_body += len(data)
+        if before_body:
+            self._keep(data)
         try:
             self._http.feed_data(data)
         except HttpParserUpgrade:
@@ -83,8 +96,23 @@ class AnswerParser:
                 self.reusable = False
             else:
                 self.fault = self.fault or UpstreamProtocolError()
-        if self.fault is None and not self.ended and self._since_body > self._max_head:
+        if self.ended or self.fault is not None:
+            return
+        if self._since_body > exchange.limits.header_bytes:
             self.fault = UpstreamTooLarge()
+        elif before_body and self.in_body and _announces_too_much(exchange):
+            exchange.status = 0  # nobody has seen it yet
+            self.fault = UpstreamTooLarge()
+
+    def _keep(self, data: bytes) -> None:
+        unread = self._unread
+        if not unread:
+            self._unread = data
+            return
+        if type(unread) is not bytearray:
+            # A head may come byte by byte, and is not to be copied for each.
+            unread = self._unread = bytearray(unread)
+        unread += data
 
     # llhttp's events. They cannot stop the parser but by raising, so a fault is noted and
     # what still follows from the same data (256 KiB at most) is ignored.
@@ -94,31 +122,33 @@ class AnswerParser:
         if self.ended:
             raise HttpParserError("bytes after the end of the answer")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header or, after the body, a trailer, which is dropped (RFC 9110 section 6.5.1)."""
-        if not self.in_body:
-            self._headers.append((name.lower(), value))
-
     def on_headers_complete(self) -> None:
         """The head is complete: an interim one, or the answer's."""
-        exchange, http = self._exchange, self._http
+        exchange, unread = self._exchange, self._unread
         if exchange is None or self.fault is not None:
             return
+        http = self._http
         status = http.get_status_code()
+        begin = unread.find(b"HTTP/")  # llhttp passes over empty lines before it
+        end = unread.find(b"\r\n\r\n", begin)
         if (
             status == _SWITCHING_PROTOCOLS
             or not 100 <= status <= 599
-            or http.get_http_version() not in _VERSIONS
+            or not 0 <= begin < end
+            or (unread[begin : begin + 8] != b"HTTP/1.1" and http.get_http_version() != "1.0")
         ):
             self.fault = UpstreamProtocolError()
         elif status < 200:
             self._interim = True
+            self._unread = unread[end + 4 :]
         else:
             self.in_body = True
             self.reusable = http.should_keep_alive()
-            self.fault = self._frame(status, exchange) or self._oversize(exchange)
+            self._unread = b""
+            exchange.head = head = bytes(unread[begin:end])
+            self.fault = _fault_of_head(head, exchange)
             if self.fault is None:
-                exchange.status, exchange.headers = status, self._headers
+                exchange.status = status
                 if exchange.head_only:
                     self.ended = True
                     self.reusable = False  # llhttp cannot be told that no body follows
@@ -137,38 +167,31 @@ class AnswerParser:
         """The last byte of an answer, or of an interim one."""
         if not self._interim:
             self.ended = True
+            self._interims = 0
             return
         self._interim = False
         self._interims += 1
-        self._headers = []
         if self._exchange is not None and self._interims > self._exchange.limits.interim_answers:
             self.fault = UpstreamTooLarge("The upstream sends interim answers without end")
 
-    def _frame(self, status: int, exchange: Exchange) -> UpstreamError | None:
-        """Find where the body ends (RFC 9112 section 6.3), and what forbids reading it."""
-        bodiless = exchange.head_only or status in _BODILESS_STATUSES
-        framed = bodiless
-        for name, value in self._headers:
-            if name == b"content-length":  # llhttp has checked its digits
-                framed = True
-                if not bodiless and int(value) > exchange.limits.body_bytes:
-                    return UpstreamTooLarge()
-            elif name == b"transfer-encoding":
-                framed = True
-                if value.strip(b" \t").lower() != b"chunked":
+
+def _fault_of_head(head: bytes, exchange: Exchange) -> UpstreamError | None:
+    """What forbids reading an answer with that head, which llhttp found well formed."""
+    limits = exchange.limits
+    if len(head) > limits.header_bytes or head.count(b"\n") > limits.header_count:
+        return UpstreamTooLarge()
+    # Few answers have a coding, and most need not be taken apart to see that.
+    if b"-encoding:" in head.lower():
+        for name, value in exchange.headers:
+            if name == b"transfer-encoding":
+                if value.lower() != b"chunked":
                     return UpstreamProtocolError()
             elif name == b"content-encoding":
                 exchange.is_coded = True
-        self.until_close = not framed
-        return None
+    return None
 
-    def _oversize(self, exchange: Exchange) -> UpstreamError | None:
-        limits = exchange.limits
-        if len(self._headers) > limits.header_count:
-            return UpstreamTooLarge()
-        # The head is no longer than what was received so far; mostly that settles it.
-        if self._since_body > self._max_head:
-            size = sum(len(name) + len(value) + 4 for name, value in self._headers)
-            if size > self._max_head:
-                return UpstreamTooLarge()
-        return None
+
+def _announces_too_much(exchange: Exchange) -> bool:
+    """Whether a body is announced that is longer than it may be (llhttp checked the digits)."""
+    length = exchange.header(b"content-length")
+    return length is not None and int(length) > exchange.limits.body_bytes

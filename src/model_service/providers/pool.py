@@ -22,8 +22,15 @@ class Pool(Owner):
     first, so that a quiet pool shrinks.
     """
 
-    def __init__(self, capacity: int, opener: Opener, when_empty: Callable[["Pool"], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        capacity: int,
+        opener: Opener,
+        when_empty: Callable[["Pool"], None],
+    ) -> None:
         """`when_empty` is told when the last connection is gone and nobody waits."""
+        self.loop = loop
         self._capacity = capacity
         self._opener = opener
         self._when_empty = when_empty
@@ -39,11 +46,12 @@ class Pool(Owner):
         """Connections open or being opened."""
         return len(self._connections) + self._opening
 
-    def take(self) -> Connection | None:
-        """A free connection at once, if there is one and nobody is in line."""
-        while self._free:
-            connection = self._free.pop()
-            if connection.is_usable():
+    def take(self, now: float) -> Connection | None:
+        """A free connection at once (`now` by the loop), if there is one and nobody is in line."""
+        free = self._free
+        while free:
+            connection = free.pop()
+            if connection.is_usable(now):
                 return connection
             connection.abort()
         return None
@@ -84,7 +92,7 @@ class Pool(Owner):
 
     @override
     def connection_free(self, connection: Connection) -> None:
-        if not self._hand_over(connection):
+        if not self._waiters or not self._hand_over(connection):
             self._free.append(connection)
 
     @override
@@ -104,7 +112,7 @@ class Pool(Owner):
                 return None
             if fresh and self._exchange_for_room(connection):
                 return None
-            if not fresh and connection.is_usable():
+            if not fresh and connection.is_usable(asyncio.get_running_loop().time()):
                 return connection
             connection.abort()
 

@@ -35,18 +35,15 @@ class UpstreamResponse:
         """
         if self._headers is None:
             self._headers = tuple(
-                (name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
+                (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in self._exchange.headers
             )
         return self._headers
 
     def header(self, name: str) -> str | None:
         """The first header of that (lower-case) name."""
-        wanted = name.encode("latin-1")
-        for candidate, value in self._exchange.headers:
-            if candidate == wanted:
-                return value.strip(b" \t").decode("latin-1")
-        return None
+        value = self._exchange.header(name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, decompressed; never an empty piece.
@@ -117,12 +114,14 @@ def open_response(exchange: Exchange) -> UpstreamResponse:
 
     Raises UpstreamProtocolError when its body is in a coding nobody here can undo.
     """
+    if not exchange.is_coded:
+        return UpstreamResponse(exchange, None)
     codings = [
-        value.strip(b" \t").lower().decode("latin-1")
+        value.lower().decode("latin-1")
         for name, value in exchange.headers
         if name == b"content-encoding"
     ]
-    if not codings or codings == ["identity"] or _has_no_body(exchange):
+    if codings == ["identity"] or _has_no_body(exchange):
         return UpstreamResponse(exchange, None)
     if len(codings) > 1:
         exchange.abandon()

@@ -17,7 +17,7 @@ from model_service.providers.dial import dial
 from model_service.providers.egress import EgressPolicy, Resolver, resolve, system_resolver
 from model_service.providers.endpoint import Endpoint
 from model_service.providers.exchange import Exchange, StaleConnection
-from model_service.providers.messages import Limits, Timeouts, UpstreamRequest, request_head
+from model_service.providers.messages import Limits, Timeouts, UpstreamRequest, wire_parts
 from model_service.providers.pool import Pool
 from model_service.providers.response import UpstreamResponse, open_response
 
@@ -75,20 +75,20 @@ class Transport:
         ConnectFailed, UpstreamTimeout, UpstreamProtocolError, UpstreamClosed or
         UpstreamTooLarge. Cancelling closes the connection.
         """
-        head = request_head(request)
+        head, body = wire_parts(request)
         loop = asyncio.get_running_loop()
         start = loop.time()
         pool = self._pool(request.endpoint)
-        connection = pool.take() or await self._connection(pool, timeouts, start)
+        connection = pool.take(start) or await self._connection(pool, timeouts, start)
         exchange = Exchange(loop, limits, head_only=request.method == "HEAD")
         total = start + timeouts.total
         try:
-            await connection.run(exchange, head, request.body, timeouts, total)
+            await connection.run(exchange, head, body, timeouts, total)
         except StaleConnection:
             pool = self._pool(request.endpoint)
             connection = await self._connection(pool, timeouts, start, fresh=True)
             exchange = Exchange(loop, limits, head_only=request.method == "HEAD")
-            await connection.run(exchange, head, request.body, timeouts, total)
+            await connection.run(exchange, head, body, timeouts, total)
         return open_response(exchange)
 
     def begin(
@@ -103,14 +103,18 @@ class Transport:
         `when_over` is called in the event loop, later, when the whole answer is here or will never
         be. Raises EgressRefused.
         """
-        head = request_head(request)  # first: a connection that is taken has to be used
-        pool = self._pools.get((request.endpoint.origin, request.endpoint.trusted))
-        connection = None if pool is None else pool.take()
+        head, body = wire_parts(request)  # first: a connection that is taken has to be used
+        endpoint = request.endpoint
+        pool = self._pools.get((endpoint.origin, endpoint.trusted))
+        if pool is None:
+            return None
+        loop = pool.loop
+        now = loop.time()
+        connection = pool.take(now)
         if connection is None:
             return None
-        loop = connection.loop
         exchange = Exchange(loop, limits, when_over=when_over)
-        connection.start(exchange, head, request.body, timeouts, loop.time() + timeouts.total)
+        connection.start(exchange, head, body, timeouts, now + timeouts.total, now)
         return exchange
 
     async def aclose(self) -> None:
@@ -128,6 +132,7 @@ class Transport:
             if self._closed:
                 raise ConnectFailed("The transport is closed")
             pool = self._pools[key] = Pool(
+                asyncio.get_running_loop(),
                 self._capacity,
                 opener=partial(self._open, endpoint),
                 when_empty=partial(self._forget, key),
