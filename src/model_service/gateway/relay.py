@@ -122,7 +122,8 @@ class Translated:
             self.outgoing = upstream.request(request, target, notes)
         except CallFailed as failed:
             raise notes.spelled(failed) from None
-        self.dropped: Sequence[str] = [*request.dropped, *notes.dropped]
+        dropped = notes.dropped
+        self.dropped: Sequence[str] = [*request.dropped, *dropped] if request.dropped else dropped
         self.usage: Usage | None = None
 
     def answer(self, data: bytes) -> bytes:

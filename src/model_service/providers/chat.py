@@ -39,7 +39,7 @@ class FinishReason(StrEnum):
     """A long turn was paused (Anthropic's `pause_turn`); send it back to go on."""
 
 
-# Parts of messages. They are compared and built often and never shared, so they are not frozen.
+# Parts of messages: built often and never shared, so they are not frozen.
 
 
 @dataclass(slots=True)
@@ -128,9 +128,6 @@ class Message:
     name: str | None = None
 
 
-# What a request asks for besides.
-
-
 @dataclass(slots=True)
 class Tool:
     """A function that the model may call; `schema` is the JSON schema of its arguments."""
@@ -205,9 +202,12 @@ def wants_thinking(asked: ReasoningRequest | None) -> bool:
     return asked.adaptive or asked.effort is not None or asked.budget is not None
 
 
-@dataclass(slots=True)
+@dataclass
 class ChatRequest:
-    """A whole request. None, or an empty list, means that the caller did not say."""
+    """A whole request. None, or an empty list, means that the caller did not say.
+
+    There are no slots: what `plain_request` does not set is the class's.
+    """
 
     model: str
     messages: list[Message]
@@ -239,9 +239,8 @@ class ChatRequest:
     dropped: list[str] = field(default_factory=list)
     """Names, as the door spells them, of what it read and this form has no place for, because it
     cannot change the answer (hints for caches). They are listed with what the upstream drops."""
-
-
-# What comes back.
+    is_plain: bool = field(default=False, init=False, repr=False, compare=False)
+    """Set by `plain_request` alone. Who asks for more copies the request, which resets it."""
 
 
 @dataclass(slots=True)

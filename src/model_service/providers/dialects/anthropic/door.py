@@ -28,9 +28,14 @@ from model_service.providers.dialects.anthropic.wire import LEAST_BUDGET, NAME
 from model_service.providers.dialects.anthropic.writer import AnthropicWriter, write_answer
 from model_service.providers.faults import invalid, unsupported
 from model_service.providers.fields import Fields
+from model_service.providers.plain import is_count, is_share, plain_request, plain_turns
 from model_service.providers.translation import Document
 
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+#: What a plain request may have.
+_PLAIN: Final = frozenset(
+    ("model", "messages", "system", "stream", "max_tokens", "temperature", "top_p")
+)
 _CHOICES: Final = {"auto": Choice.AUTO, "any": Choice.REQUIRED, "none": Choice.NONE}
 
 # What runs at Anthropic's, is kept there, or steers its own service.
@@ -68,7 +73,7 @@ class AnthropicDoor:
         `max_tokens` may be missing, as it is where tokens are counted: what was registered for
         the model applies.
         """
-        return _read(body, model, stream=stream)
+        return read_plain(body, model, stream=stream) or read_any(body, model, stream=stream)
 
     def answer(self, answer: ChatAnswer, model: str) -> Document:
         """A whole answer; `model` is the registered name."""
@@ -79,7 +84,25 @@ class AnthropicDoor:
         return AnthropicWriter(model)
 
 
-def _read(body: Document, model: str, *, stream: bool) -> ChatRequest:
+def read_plain(body: Document, model: str, *, stream: bool) -> ChatRequest | None:
+    """The request, if it is plain, as `read_any` reads it; None for any other."""
+    if not body.keys() <= _PLAIN:
+        return None
+    messages, prompt = plain_turns(body.get("messages")), body.get("system")
+    if messages is None or not (prompt is None or type(prompt) is str):
+        return None
+    max_tokens = body.get("max_tokens")
+    temperature, top_p = body.get("temperature"), body.get("top_p")
+    if not (is_count(max_tokens) and is_share(temperature, 1) and is_share(top_p, 1)):
+        return None
+    system = [Text(prompt)] if prompt else []
+    request = plain_request(model, messages, system, stream=stream, include_usage=True)
+    request.max_tokens, request.temperature, request.top_p = max_tokens, temperature, top_p
+    return request
+
+
+def read_any(body: Document, model: str, *, stream: bool) -> ChatRequest:
+    """The request, however it is. Raises CallFailed."""
     fields = Fields(body)
     fields.ignore("model", "stream")  # both are arguments
     dropped: list[str] = []

@@ -13,6 +13,7 @@ import orjson
 
 from model_service.providers.assembly import assemble
 from model_service.providers.chat import (
+    Candidate,
     ChatAnswer,
     ChatEvent,
     Document,
@@ -22,6 +23,7 @@ from model_service.providers.chat import (
     ReasoningEnded,
     RefusalDelta,
     Started,
+    Text,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -37,10 +39,12 @@ from model_service.providers.dialects.anthropic.usage import read_usage
 from model_service.providers.dialects.anthropic.wire import NAME, STOP_REASONS, read_tier
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
+from model_service.providers.plain import only_object
 from model_service.providers.signatures import mark
 from model_service.providers.sse import EventParser, parse_block
 
 _FAULTS: Final = AnthropicFaults()
+_STOP: Final = FinishReason.STOP
 
 
 @dataclass(slots=True)
@@ -317,6 +321,35 @@ _BEGINNINGS: Final[dict[str, _Beginning]] = {
 
 def read_answer(document: Document) -> ChatAnswer:
     """A whole answer. Raises CallFailed: it is an error, or not what it should be."""
+    return read_plain_answer(document) or read_any_answer(document)
+
+
+def read_plain_answer(document: Document) -> ChatAnswer | None:
+    """An answer of one text, as `read_any_answer` reads it; None for any other."""
+    block, reason = only_object(document.get("content")), document.get("stop_reason")
+    usage, given = document.get("usage"), document.get("id")
+    if (
+        block is None
+        or document.get("type") != "message"
+        or "error" in document
+        or block.get("type") != "text"
+        or type(usage) is not dict
+        or type(given) is not str
+        or type(reason) is not str
+        or reason == "refusal"
+    ):
+        return None
+    text, sequence = block.get("text"), document.get("stop_sequence")
+    if type(text) is not str or not text:
+        return None
+    if type(sequence) is not str:
+        sequence = None
+    candidate = Candidate([Text(text)], STOP_REASONS.get(reason, _STOP), sequence)
+    return ChatAnswer(given, [candidate], read_usage(usage) or Usage(), None, read_tier(usage))
+
+
+def read_any_answer(document: Document) -> ChatAnswer:
+    """A whole answer, however it is. Raises CallFailed."""
     if holds_error(document):
         raise CallFailed(_FAULTS.fault(200, document))
     content = document.get("content")

@@ -49,6 +49,9 @@ _BEGINNINGS: Final = (
     ("UklGR", "image/webp"),
 )
 
+_USER: Final = Role.USER
+_WORDS: Final = {Role.USER: "user", Role.ASSISTANT: "assistant"}
+
 _PDF: Final = "application/pdf"
 # Text all the same, though its type does not begin with `text/`.
 _TEXTUAL: Final = frozenset({"application/json", "application/xml", "application/yaml"})
@@ -220,6 +223,22 @@ class Turns:
         last = content[-1]
         if last["type"] == "text":
             last["text"] = last["text"].rstrip()
+
+
+def plain_turns(messages: list[Message]) -> list[Document] | None:
+    """The turns of a plain request, as `Turns` writes them; None where they need more.
+
+    That is where a turn goes on with another message or is blank, or the last is the model's.
+    """
+    turns: list[Document] = []
+    before = None
+    for message in messages:
+        role, part = message.role, message.parts[0]
+        if role is before or type(part) is not Text or part.text.isspace():
+            return None
+        before = role
+        turns.append({"role": _WORDS[role], "content": [{"type": "text", "text": part.text}]})
+    return turns if before is _USER else None
 
 
 def write_system(request: ChatRequest) -> list[Document]:

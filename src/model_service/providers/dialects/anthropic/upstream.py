@@ -11,7 +11,7 @@ from model_service.providers.dialects.anthropic.models import Traits, traits
 from model_service.providers.dialects.anthropic.reader import AnthropicReader, read_answer
 from model_service.providers.dialects.anthropic.schemas import Inexpressible, grammar_schema
 from model_service.providers.dialects.anthropic.thinking import add_sampling, add_thinking
-from model_service.providers.dialects.anthropic.turns import Turns, write_system
+from model_service.providers.dialects.anthropic.turns import Turns, plain_turns, write_system
 from model_service.providers.dialects.anthropic.wire import (
     MESSAGES_PATH,
     NAME,
@@ -58,6 +58,9 @@ class AnthropicUpstream:
 def write_request(request: ChatRequest, target: Target, notes: Notes) -> Document:
     """The body for a model. Raises CallFailed for what this API cannot say."""
     known = traits(target.upstream_model)
+    plain = plain_turns(request.messages) if request.is_plain else None
+    if plain is not None:
+        return _plain_body(request, plain, target, known, notes)
     turns = Turns(known, notes)
     for message in request.messages:
         turns.add(message)
@@ -75,6 +78,26 @@ def write_request(request: ChatRequest, target: Target, notes: Notes) -> Documen
     _add_output(body, request, known, notes)
     _add_rest(body, request, notes)
     _refuse_others(request, notes)
+    if request.stream:
+        body["stream"] = True
+    return body
+
+
+def _plain_body(
+    request: ChatRequest, turns: list[Document], target: Target, known: Traits, notes: Notes
+) -> Document:
+    """The same where nothing can be there that the rest of `write_request` is for."""
+    body: Document = {
+        "model": target.upstream_model,
+        "max_tokens": request.max_tokens or target.max_tokens,
+        "messages": turns,
+    }
+    system = write_system(request) if request.system else None
+    if system:
+        body["system"] = system
+    default = target.default_temperature
+    if not (request.temperature is request.top_p is default is None):
+        add_sampling(body, request, default, known, notes)
     if request.stream:
         body["stream"] = True
     return body

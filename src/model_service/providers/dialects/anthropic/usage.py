@@ -12,6 +12,7 @@ from model_service.providers.dialects.anthropic.wire import paid_tier
 
 # More than any answer has; what is above is no count.
 _MOST: Final = 2**53
+_NOTHING_WRITTEN: Final = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
 
 
 def read_usage(document: object, before: Usage | None = None) -> Usage | None:
@@ -22,6 +23,10 @@ def read_usage(document: object, before: Usage | None = None) -> Usage | None:
     """
     if not isinstance(document, dict):
         return before
+    plain = _plain(document) if before is None else None
+    if plain is not None:
+        plain.tier = paid_tier(document)
+        return plain
     known = before or Usage()
     written = _of_prompt(
         document, "cache_creation_input_tokens", known.cache_write + known.cache_write_1h
@@ -46,6 +51,23 @@ def read_usage(document: object, before: Usage | None = None) -> Usage | None:
         reasoning=min(thinking, output),
         tier=paid_tier(document) or known.tier,
     )
+
+
+def _plain(document: Document) -> Usage | None:
+    """The first counts, with nothing written to the cache; None for others."""
+    fresh, output = document.get("input_tokens"), document.get("output_tokens")
+    cached, creation = document.get("cache_read_input_tokens"), document.get("cache_creation")
+    if (
+        type(fresh) is not int
+        or type(output) is not int
+        or type(cached) is not int
+        or not (0 <= fresh < _MOST and 0 <= output < _MOST and 0 <= cached < _MOST)
+        or document.get("cache_creation_input_tokens")
+        or "output_tokens_details" in document
+        or (creation is not None and creation != _NOTHING_WRITTEN)
+    ):
+        return None
+    return Usage(fresh, cached, 0, 0, output)
 
 
 def write_usage(usage: Usage) -> Document:

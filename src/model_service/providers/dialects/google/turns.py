@@ -5,7 +5,7 @@ called has none, and Gemini refuses a turn under way whose calls are not signed:
 goes that it documents for histories from elsewhere.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from model_service.providers.arguments import arguments_object
 from model_service.providers.chat import (
@@ -26,6 +26,21 @@ from model_service.providers.dialects.google.words import NAME, UNSIGNED
 from model_service.providers.faults import invalid
 from model_service.providers.signatures import own
 from model_service.providers.translation import Notes
+
+_WORDS: Final = {Role.USER: "user", Role.ASSISTANT: "model"}
+
+
+def plain_contents(messages: list[Message]) -> list[Document] | None:
+    """The turns of a plain request, as `written_contents` has them; None where one goes on."""
+    contents: list[Document] = []
+    before = None
+    for message in messages:
+        role, part = message.role, message.parts[0]
+        if role is before or type(part) is not Text:
+            return None
+        before = role
+        contents.append({"role": _WORDS[role], "parts": [{"text": part.text}]})
+    return contents
 
 
 def written_contents(messages: list[Message], family: Family, notes: Notes) -> list[Document]:

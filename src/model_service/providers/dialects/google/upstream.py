@@ -8,21 +8,32 @@ from typing import Any, Final
 
 from model_service.providers.assembly import assemble
 from model_service.providers.chat import (
+    Candidate,
     ChatAnswer,
     ChatRequest,
     Choice,
     Media,
+    Text,
     Tool,
     ToolResult,
+    Usage,
 )
 from model_service.providers.dialects.google.chunks import Chunks, UnsoundChunk
 from model_service.providers.dialects.google.media import RESOLUTION_WORDS
 from model_service.providers.dialects.google.reader import GoogleReader
 from model_service.providers.dialects.google.schemas import written_schema
 from model_service.providers.dialects.google.thinking import Family, family_of, thinking_config
-from model_service.providers.dialects.google.turns import written_contents
-from model_service.providers.dialects.google.words import NAME, TIERS, method_path
+from model_service.providers.dialects.google.turns import plain_contents, written_contents
+from model_service.providers.dialects.google.words import (
+    FINISHES,
+    NAME,
+    TIERS,
+    method_path,
+    tier_of,
+    usage_of,
+)
 from model_service.providers.faults import malformed
+from model_service.providers.plain import only_object
 from model_service.providers.translation import Document, Notes, Outgoing, Target
 
 _GENERATE: Final = "generateContent"
@@ -41,40 +52,17 @@ class GoogleUpstream:
 
     def request(self, request: ChatRequest, target: Target, notes: Notes) -> Outgoing:
         """What to send."""
-        family = family_of(target.upstream_model)
-        body: Document = {"contents": written_contents(request.messages, family, notes)}
-        instructions = [{"text": text.text} for text in request.system if text.text]
-        if instructions:
-            body["systemInstruction"] = {"parts": instructions}
-        if any(text.cache is not None for text in request.system):
-            notes.drop("cache_control")
-        _add_tools(body, request, family, notes)
-        body["generationConfig"] = _config(request, target, family, notes)
-        tier = request.service_tier
-        if tier is not None and tier not in _USUAL_TIERS:
-            if tier in TIERS:
-                body["serviceTier"] = tier
-            else:
-                notes.refuse("service_tier", "Gemini has the tiers default, flex and priority")
-        if request.user is not None:
-            notes.drop("user")
-        if request.metadata:
-            notes.drop("metadata")
+        plain = plain_contents(request.messages) if request.is_plain else None
+        if plain is not None:
+            body = _plain_body(request, plain, target)
+        else:
+            body = _body(request, target, notes)
         method = _STREAM if request.stream else _GENERATE
         return Outgoing(method_path(target.upstream_model, method), body)
 
     def answer(self, document: Document) -> ChatAnswer:
         """A whole answer."""
-        chunks = Chunks()
-        try:
-            answer = assemble(chunks.events(document))
-        except UnsoundChunk:
-            raise malformed("The provider's answer is not what it should be") from None
-        if chunks.failure is not None:
-            raise chunks.failure
-        if not chunks.has_finished:
-            raise malformed("The provider's answer has no candidate that came to an end")
-        return answer
+        return read_plain_answer(document) or read_any_answer(document)
 
     def reader(self) -> GoogleReader:
         """What reads a stream."""
@@ -83,6 +71,82 @@ class GoogleUpstream:
     def takes_prefill(self, request: ChatRequest, target: Target) -> bool:  # noqa: ARG002
         """Models before 3.6 do, whatever they are asked."""
         return family_of(target.upstream_model).takes_prefill
+
+
+def read_plain_answer(document: Document) -> ChatAnswer | None:
+    """An answer of one text, as `read_any_answer` reads it; None for any other."""
+    candidate, given = only_object(document.get("candidates")), document.get("responseId")
+    if candidate is None or "error" in document or type(given) is not str or not given:
+        return None
+    content, metadata = candidate.get("content"), document.get("usageMetadata")
+    if type(content) is not dict or type(metadata) is not dict or "logprobsResult" in candidate:
+        return None
+    part, index, reason = (
+        only_object(content.get("parts")),
+        candidate.get("index", 0),
+        candidate.get("finishReason"),
+    )
+    if part is None or len(part) != 1 or type(index) is not int or index != 0:
+        return None
+    text, finish = part.get("text"), FINISHES.get(reason) if type(reason) is str else None
+    if type(text) is not str or not text or finish is None:
+        return None
+    usage = usage_of(metadata) or Usage()
+    return ChatAnswer(given, [Candidate([Text(text)], finish)], usage, None, tier_of(metadata))
+
+
+def read_any_answer(document: Document) -> ChatAnswer:
+    """A whole answer, however it is. Raises CallFailed."""
+    chunks = Chunks()
+    try:
+        answer = assemble(chunks.events(document))
+    except UnsoundChunk:
+        raise malformed("The provider's answer is not what it should be") from None
+    if chunks.failure is not None:
+        raise chunks.failure
+    if not chunks.has_finished:
+        raise malformed("The provider's answer has no candidate that came to an end")
+    return answer
+
+
+def _plain_body(request: ChatRequest, contents: list[Document], target: Target) -> Document:
+    """As `_body` where nothing can be there that most of that is for."""
+    body: Document = {"contents": contents}
+    if request.system:
+        body["systemInstruction"] = {"parts": [{"text": text.text} for text in request.system]}
+    config: Document = {"maxOutputTokens": request.max_tokens or target.max_tokens}
+    temperature = request.temperature
+    if temperature is None:
+        temperature = target.default_temperature
+    if temperature is not None:
+        config["temperature"] = temperature
+    if request.top_p is not None:
+        config["topP"] = request.top_p
+    body["generationConfig"] = config
+    return body
+
+
+def _body(request: ChatRequest, target: Target, notes: Notes) -> Document:
+    family = family_of(target.upstream_model)
+    body: Document = {"contents": written_contents(request.messages, family, notes)}
+    instructions = [{"text": text.text} for text in request.system if text.text]
+    if instructions:
+        body["systemInstruction"] = {"parts": instructions}
+    if any(text.cache is not None for text in request.system):
+        notes.drop("cache_control")
+    _add_tools(body, request, family, notes)
+    body["generationConfig"] = _config(request, target, family, notes)
+    tier = request.service_tier
+    if tier is not None and tier not in _USUAL_TIERS:
+        if tier in TIERS:
+            body["serviceTier"] = tier
+        else:
+            notes.refuse("service_tier", "Gemini has the tiers default, flex and priority")
+    if request.user is not None:
+        notes.drop("user")
+    if request.metadata:
+        notes.drop("metadata")
+    return body
 
 
 def _config(request: ChatRequest, target: Target, family: Family, notes: Notes) -> Document:

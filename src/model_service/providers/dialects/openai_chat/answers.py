@@ -26,6 +26,7 @@ _ID_PREFIX: Final = "chatcmpl-"
 #: What stands between thoughts in `reasoning_content`.
 BETWEEN_THOUGHTS: Final = "\n\n"
 
+_REFUSAL: Final = FinishReason.REFUSAL
 _FINISH: Final = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
@@ -39,7 +40,7 @@ _FINISH: Final = {
 
 def finish_word(reason: FinishReason, *, in_words: bool) -> str:
     """The `finish_reason`. OpenAI's refusals are `stop`, for they are said `in_words`."""
-    if reason is FinishReason.REFUSAL:
+    if reason is _REFUSAL:
         return "stop" if in_words else "content_filter"
     return _FINISH[reason]
 
@@ -84,6 +85,14 @@ def answer_document(answer: ChatAnswer, model: str) -> Document:
 
 
 def _choice(index: int, candidate: Candidate) -> Document:
+    only = candidate.parts[0] if len(candidate.parts) == 1 else None
+    if type(only) is Text:  # as nearly always
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": only.text, "refusal": None},
+            "logprobs": candidate.logprobs,
+            "finish_reason": finish_word(candidate.finish, in_words=False),
+        }
     texts: list[str] = []
     refusals: list[str] = []
     thoughts: list[str] = []

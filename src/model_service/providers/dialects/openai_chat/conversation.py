@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from model_service.providers.chat import (
+    ChatRequest,
     Document,
     Media,
     Message,
@@ -35,6 +36,27 @@ _FORMATS: Final = {
 }
 _NAMES: Final = {"application/pdf": "document.pdf"}
 _PLAIN_NAME: Final = "document.txt"
+
+
+_WORDS: Final = {Role.USER: "user", Role.ASSISTANT: "assistant"}
+
+
+def plain_messages(request: ChatRequest) -> list[Document] | None:
+    """The messages of a plain request, as `Conversation` has them; None where that does more.
+
+    That is where there are several instructions, which vendors get as one.
+    """
+    messages: list[Document] = []
+    for text in request.system:
+        if messages:
+            return None
+        messages.append({"role": "system", "content": text.text})
+    for message in request.messages:
+        part = message.parts[0]
+        if type(part) is not Text:
+            return None
+        messages.append({"role": _WORDS[message.role], "content": part.text})
+    return messages
 
 
 class Conversation:

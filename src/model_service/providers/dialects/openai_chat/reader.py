@@ -12,6 +12,7 @@ import orjson
 
 from model_service.providers.assembly import assemble
 from model_service.providers.chat import (
+    Candidate,
     ChatAnswer,
     ChatEvent,
     Document,
@@ -19,6 +20,7 @@ from model_service.providers.chat import (
     FinishReason,
     RefusalDelta,
     Started,
+    Text,
     TextDelta,
     Usage,
     UsageReported,
@@ -30,6 +32,7 @@ from model_service.providers.dialects.openai_chat.usage import paid_tier, read_u
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
 from model_service.providers.openai_faults import OpenAIFaults, holds_error
+from model_service.providers.plain import only_object
 from model_service.providers.sse import EventParser, parse_block
 
 _FAULTS: Final = OpenAIFaults()
@@ -37,6 +40,10 @@ _DONE: Final = b"[DONE]"
 
 #: What of a delta is part of the answer.
 _SAID: Final = ("content", "tool_calls", "refusal", "function_call")
+
+#: What a message has that says nothing but its text, and how one that says more does not end.
+_PLAIN_MESSAGE: Final = frozenset(("role", "content", "refusal", "annotations"))
+_PLAIN_ENDS: Final = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 #: The most choices of an answer: OpenAI's own bound for `n`.
 _MOST_CHOICES: Final = 128
@@ -247,6 +254,36 @@ def _checked(logprobs: Document | None) -> Document | None:
 
 def read_answer(document: Document) -> ChatAnswer:
     """A whole answer. Raises CallFailed."""
+    return read_plain_answer(document) or read_any_answer(document)
+
+
+def read_plain_answer(document: Document) -> ChatAnswer | None:
+    """An answer of one text, as `read_any_answer` reads it; None for any other."""
+    choice, usage = only_object(document.get("choices")), document.get("usage")
+    if choice is None or type(usage) is not dict or document.get("object") != "chat.completion":
+        return None
+    message, word = choice.get("message"), choice.get("finish_reason")
+    if (
+        type(message) is not dict
+        or not message.keys() <= _PLAIN_MESSAGE
+        or message.get("refusal")
+        or choice.get("logprobs") is not None
+        or "error" in choice
+        or "error" in document
+        or "type" in document
+    ):
+        return None
+    text = message.get("content")
+    finish = _PLAIN_ENDS.get(word) if type(word) is str else None
+    if type(text) is not str or not text or finish is None:
+        return None
+    begun, candidate, used = _started(document), Candidate([Text(text)], finish), read_usage(usage)
+    used.tier = paid_tier(document)
+    return ChatAnswer(begun.id, [candidate], used, begun.created, begun.service_tier)
+
+
+def read_any_answer(document: Document) -> ChatAnswer:
+    """A whole answer, however it is. Raises CallFailed."""
     events: list[ChatEvent] = []
     _Reading().whole(document, events)
     return assemble(events)

@@ -17,7 +17,7 @@ from model_service.providers.chat import (
     Tool,
     ToolChoice,
 )
-from model_service.providers.dialects.openai_chat.conversation import Conversation
+from model_service.providers.dialects.openai_chat.conversation import Conversation, plain_messages
 from model_service.providers.dialects.openai_chat.reader import ChatReader, read_answer
 from model_service.providers.dialects.openai_chat.thoughts import ORIGIN
 from model_service.providers.openai_models import thinks_unasked
@@ -66,16 +66,33 @@ class ChatUpstream:
     def request(self, request: ChatRequest, target: Target, notes: Notes) -> Outgoing:
         """What to send. Raises CallFailed."""
         vendor = target.provider not in _NOT_VENDORS
-        conversation = Conversation(notes, vendor=vendor, cache_marks=self._cache_marks)
-        conversation.add_system(request.system)
-        for turn in request.messages:
-            conversation.add(turn)
-        body: Document = {"model": target.upstream_model, "messages": conversation.messages}
+        messages = plain_messages(request) if request.is_plain else None
+        is_plain = messages is not None
+        if messages is None:
+            messages = self._messages(request, notes, vendor=vendor)
+        body: Document = {"model": target.upstream_model, "messages": messages}
         if request.stream:
             body["stream"] = True
             # The usage is needed here, whether or not the caller wants to see it.
             body["stream_options"] = {"include_usage": True}
         body[self._max_tokens_field] = request.max_tokens or target.max_tokens
+        default = target.default_temperature
+        if not is_plain:
+            self._write_wishes(body, request, target, notes, vendor=vendor)
+        elif not (request.temperature is request.top_p is default is None):
+            _write_sampling(body, request, target)
+        return Outgoing(PATH, body)
+
+    def _messages(self, request: ChatRequest, notes: Notes, *, vendor: bool) -> list[Document]:
+        conversation = Conversation(notes, vendor=vendor, cache_marks=self._cache_marks)
+        conversation.add_system(request.system)
+        for turn in request.messages:
+            conversation.add(turn)
+        return conversation.messages
+
+    def _write_wishes(
+        self, body: Document, request: ChatRequest, target: Target, notes: Notes, *, vendor: bool
+    ) -> None:
         _write_sampling(body, request, target)
         self._write_tools(body, request, notes, vendor=vendor)
         if request.output is not None:
@@ -85,7 +102,6 @@ class ChatUpstream:
         if request.reasoning is not None:
             _write_reasoning(body, request.reasoning, notes, vendor=vendor)
         _write_notes(body, request, notes, vendor=vendor)
-        return Outgoing(PATH, body)
 
     def answer(self, document: Document) -> ChatAnswer:
         """A whole answer. Raises CallFailed."""

@@ -16,10 +16,11 @@ _HITS: Final = "prompt_cache_hit_tokens"
 
 def usage_document(usage: Usage) -> Document:
     """`usage` of an answer."""
+    prompt, output = usage.prompt, usage.output
     return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.total,
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_input,
             "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
