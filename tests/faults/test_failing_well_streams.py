@@ -132,6 +132,32 @@ async def test_with_a_finish_reason_a_stream_is_over_though_the_provider_lingers
         assert (row.input_tokens, row.output_tokens) == (3, 1)
 
 
+# Whole answers.
+
+
+@doors
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.CUT, Fault.END, Fault.STALL, Fault.MALFORMED, Fault.GARBAGE, Fault.ERROR_EVENT],
+    ids=lambda fault: fault.value,
+)
+async def test_a_whole_answer_that_is_spoiled_on_its_way_is_the_fallbacks(
+    stage: Stage, fault: Fault, door: Door
+) -> None:
+    other = {Provider.ANTHROPIC: Provider.OLLAMA}
+    models = {}
+    for provider in ALL:
+        fallback = await stage.model(provider=other.get(provider, Provider.ANTHROPIC))
+        models[provider] = await stage.model(fault, provider, policy=IDLE, fallbacks=[fallback])
+    answers = await asyncio.gather(*(stage.ask(it, door=door) for it in models.values()))
+    for (provider, model), answer in zip(models.items(), answers, strict=True):
+        assert answer.status == 200, answer.text
+        assert door.text(answer) == TWELVE
+        assert came_from(answer)[1] == other.get(provider, Provider.ANTHROPIC).value
+        assert len(stage.calls(model, provider)) == (1 if fault is Fault.STALL else 2)
+    await none_left(stage.world)
+
+
 # `buffer`.
 
 
@@ -203,3 +229,13 @@ async def test_with_buffer_what_fails_for_good_is_an_error_with_its_status(
     assert answer.status == 502
     assert refusal(OPENAI_CHAT, answer)
     assert len(stage.calls(model)) == 2
+
+
+async def test_with_buffer_a_first_token_that_is_late_is_the_fallbacks(stage: Stage) -> None:
+    stage.world.sandbox.openai.pace = Pace(slow=20)
+    fallback = await stage.model(provider=Provider.GOOGLE)
+    policy = {**QUICK, "firstByteTimeout": 0.2, "recovery": "buffer"}
+    model = await stage.model(Fault.SLOW, policy=policy, fallbacks=[fallback])
+    answer = await stage.ask(model, stream=True)
+    assert OPENAI_CHAT.text(answer) == TWELVE
+    assert came_from(answer) == (fallback, "GOOGLE", 2)

@@ -128,8 +128,7 @@ class Answers:
             now=self._trial.now,
             resume=resume,
         )
-        is_held = work.is_guarded and recovery is not Recovery.BUFFER
-        first_by = started + timeouts_of(work).first_byte if is_held else math.inf
+        first_by = started + timeouts_of(work).first_byte if work.is_guarded else math.inf
         failed = await passage.run(response, first_by)
         if failed is None and work.record.error is not None:
             self._trial.failed(work, Failed(Fault(work.record.error, "")))
