@@ -1,6 +1,7 @@
 """GATEWAY.md, "Failing well": streams that break and go on, read by the official clients."""
 
 import asyncio
+import contextlib
 import secrets
 
 import anthropic
@@ -224,3 +225,60 @@ async def test_many_broken_streams_at_once_all_go_on(stage: Stage) -> None:
     }
     assert texts == {SIXTY}
     await none_left(stage.world)
+
+
+async def test_a_stream_of_json_without_events_goes_on_and_stays_one_array(stage: Stage) -> None:
+    """As Google's door gives it to those who do not ask for events."""
+    fallback = await stage.model(provider=Provider.ANTHROPIC, modelId="claude-haiku-4-5")
+    model = await stage.model(Fault.CUT, policy=CONTINUE, fallbacks=[fallback])
+    body = {"contents": [{"role": "user", "parts": [{"text": "count to 60"}]}]}
+    path = f"/v1beta/models/{model}:streamGenerateContent"
+    answer = await stage.client.post(path, json=body)
+    assert answer.status_code == 200
+    documents = answer.json()
+    text = "".join(
+        part.get("text", "")
+        for document in documents
+        for part in document["candidates"][0].get("content", {}).get("parts", ())
+    )
+    assert text == SIXTY
+    assert sum("x_model_service" in document for document in documents) == 1
+
+
+async def test_a_stream_of_json_that_breaks_ends_in_an_error_within_its_array(
+    stage: Stage,
+) -> None:
+    model = await stage.model(Fault.CUT)
+    body = {"contents": [{"role": "user", "parts": [{"text": "count to 60"}]}]}
+    path = f"/v1beta/models/{model}:streamGenerateContent"
+    documents = (await stage.client.post(path, json=body)).json()
+    assert documents[-1]["error"]["code"] >= 500
+    assert not any("finishReason" in str(document) for document in documents)
+
+
+@doors
+async def test_who_leaves_while_another_is_to_go_on_ends_that_attempt_and_leaves_one_row(
+    stage: Stage, door: Door
+) -> None:
+    fallback = await stage.model(Fault.SILENT, Provider.ANTHROPIC)
+    model = await stage.model(Fault.CUT, policy=CONTINUE, fallbacks=[fallback])
+    request_id = secrets.token_hex(8)
+    calling = asyncio.create_task(
+        door.ask(
+            stage.client,
+            model,
+            stream=True,
+            text="count to 60",
+            headers={"x-request-id": request_id},
+        )
+    )
+    async with asyncio.timeout(5):
+        await stage.world.sandbox.anthropic.arrived()
+    calling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await calling
+    await none_left(stage.world)
+    (row,) = await stage.kept(request_id)
+    assert row.estimated
+    assert row.output_tokens > 20, "what the caller had of the first one is counted"
+    assert row.status == 200
