@@ -268,13 +268,15 @@ def same(world: LedgerWorld, done: Round, rows: list[asyncpg.Record]) -> None:
     mine = [row for row in rows if row["request_id"] in done.answered]
     assert [sum(row[f"{way}_tokens"] for row in mine) for way in ("input", "output")] == tokens
     assert sum((row["cost"] for row in mine), Decimal(0)) == cost
-    for request_id in done.cut:
+    for request_id, model in done.cut.items():
         found = by_id.get(request_id, [])
         assert len(found) <= 1
         for row in found:
             if row["error_class"] == "interrupted":
                 assert row["estimated"]
                 assert row["status"] == 500
+                assert row["model"] == model
+                assert str(row["key_id"]) == world.keys[MODELS[model][0]]
             else:  # it was over, and its caller did not get the last of it
                 assert row["error_class"] is None
                 assert _is_as_billed(world, row, world.bills[request_id][0])

@@ -66,6 +66,8 @@ class Attempts:
         Raises:
             ServiceError: there is none.
         """
+        if work.lease is not None:
+            work.record.key_id = work.lease.key.id  # should the process die, this is known
         self._accounting.begin(work)
         failed = await self._ask(work)
         if failed is not None and not await self._fall_back(work, failed):
