@@ -36,6 +36,9 @@ class JournalMeter:
         """A call is about to be sent to a provider. Raises JournalFull."""
         self._journal.check()
         record.event_id = record.event_id or uuid7_text()
+        model = record.model
+        prices = None if model is None else model.prices
+        price = None if prices is None else prices.at(record.began)
         record.ticket = self._journal.begin(
             begun_payload(
                 record.event_id,
@@ -43,8 +46,8 @@ class JournalMeter:
                 record.request_id,
                 self._origin(record),
                 record.body_bytes // BYTES_PER_TOKEN,
-                None,
-                None,
+                None if price is None else price.input_rate,
+                None if price is None else price.version,
                 record.tags,
             )
         )

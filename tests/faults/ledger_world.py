@@ -276,6 +276,7 @@ def same(world: LedgerWorld, done: Round, rows: list[asyncpg.Record]) -> None:
                 assert row["estimated"]
                 assert row["status"] == 500
                 assert row["model"] == model
+                assert row["cost"] == row["input_tokens"] * MODELS[model][2] / 1000
                 assert str(row["key_id"]) == world.keys[MODELS[model][0]]
             else:  # it was over, and its caller did not get the last of it
                 assert row["error_class"] is None

@@ -108,6 +108,7 @@ class Price:
         "_steps",
         "_write",
         "_write_1h",
+        "input_rate",
         "rates",
         "tiers",
         "version",
@@ -147,6 +148,8 @@ class Price:
             self._image,
             self._call,
         ) = (int(amount.scaleb(places, _ROOM)) for amount in amounts)
+        self.input_rate = str(amounts[0])
+        """US dollars for one token of input, as text: of a prompt that is not long."""
         self._extras = bool(self._image or self._call)
         self._dearest = max(self._input, self._cached_input, self._write, self._write_1h)
 

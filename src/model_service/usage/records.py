@@ -55,17 +55,17 @@ def begun_payload(
     request_id: str,
     origin: orjson.Fragment,
     input_tokens: int,
-    cost: str | None = None,
+    input_rate: str | None = None,
     price_version: str | None = None,
     tags: Sequence[str] = (),
 ) -> bytes:
     """What is known of a call before its provider is asked.
 
     `time_ms` is in milliseconds since 1970, UTC; `id`, a UUID, and `time_ms` must be the event's
-    own later on. `input_tokens` is an estimate; `cost`, in US dollars, is what they alone come to.
+    own later on. `input_tokens` is an estimate; `input_rate` is US dollars for one of them.
     """
     return _dump(
-        [VERSION, id, time_ms, request_id, origin, input_tokens, cost, price_version, tags],
+        [VERSION, id, time_ms, request_id, origin, input_tokens, input_rate, price_version, tags],
         len_fixed=_BEGUN_TAGS,
     )
 
@@ -182,11 +182,12 @@ def interrupted(payload: bytes) -> UsageEvent:
     """
     values = _load(payload, _BEGUN_TAGS + 1)
     try:
+        rate = _decimal(values[6])
         return UsageEvent(
             **_common(values),
             status=INTERRUPTED_STATUS,
             input_tokens=values[5],
-            cost=_decimal(values[6]),
+            cost=None if rate is None else rate * values[5],
             price_version=values[7],
             attempts=1,
             estimated=True,

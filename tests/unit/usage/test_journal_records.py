@@ -151,12 +151,12 @@ def test_a_call_cut_costs_what_was_estimated_for_its_input() -> None:
         "r",
         origin(**(_ORIGIN | {"token_id": event_id(2), "key_id": event_id(3)})),
         9,
-        "0.25",
+        "0.0000025",
         "v1",
         ("a",),
     )
     read = interrupted(payload)
-    assert (read.cost, read.price_version, read.tags) == (Decimal("0.25"), "v1", ("a",))
+    assert (read.cost, read.price_version, read.tags) == (Decimal("0.0000225"), "v1", ("a",))
     assert (read.token_id, read.key_id, read.stream) == (event_id(2), event_id(3), True)
 
 
