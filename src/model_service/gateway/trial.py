@@ -39,11 +39,11 @@ class Trial:
             ServiceError: the call is refused.
         """
         request, circuit = self.outbound.request(work)
+        self._accounting.begin(work)
         ticket = circuit.allow(self.now())
         if not ticket:
             return None
         work.circuit, work.ticket = circuit, ticket
-        self._accounting.begin(work)
         model = work.model
         if model is None or work.policy is not model.policy or model.fallbacks:
             patience = timeouts_of(work)
