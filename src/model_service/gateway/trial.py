@@ -43,13 +43,19 @@ class Trial:
         ticket = circuit.allow(self.now())
         if not ticket:
             return None
-        work.circuit, work.ticket = circuit, ticket
         model = work.model
         if model is None or work.policy is not model.policy or model.fallbacks:
             patience = timeouts_of(work)
         else:
             patience = model.timeouts
-        return self.outbound.begin(work, request, patience, when_over)
+        exchange = None
+        try:
+            exchange = self.outbound.begin(work, request, patience, when_over)
+        finally:
+            if exchange is None:
+                circuit.abandoned(ticket)  # the turn goes to who sends it
+        work.circuit, work.ticket = circuit, ticket
+        return exchange
 
     def left(self, work: Work, exchange: Exchange) -> None:
         """The caller went away meanwhile."""
