@@ -43,14 +43,12 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
-        "_free_since",
         "_keepalive",
         "_owner",
         "_parser",
         "_paused",
         "_phase_deadline",
         "_poll",
-        "_served",
         "_timeouts",
         "_timer",
         "_timer_at",
@@ -58,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_wears_out_at",
         "closed",
+        "free_since",
         "loop",
     )
 
@@ -79,8 +78,8 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
 
         self._exchange: Exchange | None = None
-        self._served = 0
-        self._free_since = -math.inf
+        # Loop time; it has served nobody yet.
+        self.free_since = -math.inf
         self._paused = False
         self._timeouts = Timeouts()
         self._phase_deadline = math.inf
@@ -90,14 +89,13 @@ class Connection(asyncio.Protocol):
 
     # For the pool and the transport.
 
-    def is_usable(self, now: float) -> bool:
-        """Whether an exchange may begin, `now` by the loop: open, and nothing waiting to be read.
+    def is_usable(self) -> bool:
+        """Whether an exchange may begin: open, and nothing waiting to be read.
 
         The kernel is asked too, because the loop may not have got round to an end of file or
-        to bytes nobody asked for, and those must not be taken for the next answer. Not so when
-        the loop's clock has not moved on since the answer before: that was read just now.
+        to bytes nobody asked for, and those must not be taken for the next answer.
         """
-        return self._transport is not None and (self._free_since == now or not self._poll.poll(0))
+        return self._transport is not None and not self._poll.poll(0)
 
     async def run(
         self, exchange: Exchange, head: bytes, body: bytes, timeouts: Timeouts, total: float
@@ -125,9 +123,8 @@ class Connection(asyncio.Protocol):
         """
         transport = self._transport
         if transport is None:
-            raise StaleConnection if self._served else UpstreamClosed
-        self._parser.expect(exchange)
-        self._exchange = exchange
+            raise StaleConnection if self.free_since > -math.inf else UpstreamClosed
+        self._exchange = self._parser.exchange = exchange
         exchange.line = self
         self._timeouts = timeouts
         self._total_deadline = total
@@ -135,7 +132,6 @@ class Connection(asyncio.Protocol):
         # Mostly the timer rings soon enough.
         if deadline < self._timer_at or total < self._timer_at:
             self._arm(min(deadline, total))
-        self._served += 1
         if body:
             transport.writelines((head, body))
         else:
@@ -239,7 +235,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             parser.let_go()
-            self._free_since = now
+            self.free_since = now
             if now + self._keepalive < self._timer_at:
                 self._arm(now + self._keepalive)
             if self._paused:
@@ -249,7 +245,7 @@ class Connection(asyncio.Protocol):
         exchange.finish()
 
     def _closed_by_server(self) -> None:
-        stale = self._served > 1 and self._parser.untouched
+        stale = self.free_since > -math.inf and self._parser.untouched
         self.fail(StaleConnection() if stale else UpstreamClosed())
 
     def _await_more(self) -> None:
@@ -269,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._timer, self._timer_at = None, math.inf
         phase, total = self._phase_deadline, self._total_deadline
         is_free = self._exchange is None
-        moment = self._free_since + self._keepalive if is_free else min(phase, total)
+        moment = self.free_since + self._keepalive if is_free else min(phase, total)
         if moment - self.loop.time() > _TIMER_GRAIN:
             self._arm(moment)
         elif is_free:

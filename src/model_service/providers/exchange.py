@@ -46,48 +46,72 @@ class Exchange:
     or will never be, and then gets the exchange.
     """
 
-    # What most exchanges never change is the class's: one is made for each request.
-    line: Line | None = None
-    status = 0
-    head = b""
-    """The status line and the headers, well formed, without the empty line."""
-    buffered = 0
-    received = 0
-    complete = False
-    is_coded = False
-    """Whether the body has a content coding."""
-    error: UpstreamError | StaleConnection | None = None
-    _headers: RawHeaders | None = None
-    _piece = b""
-    """What of the body came first and was not taken yet."""
-    _more: list[bytes | bytearray] | None = None
-    """What of it came after that."""
-    _wants_all = False
-    _waiter: asyncio.Future[None] | None = None
+    # One is made for each request: slots are read faster than what an instance has of its class.
+    __slots__ = (
+        "_headers",
+        "_loop",
+        "_more",
+        "_piece",
+        "_taken",
+        "_waiter",
+        "_wants_all",
+        "_when_over",
+        "complete",
+        "error",
+        "head",
+        "head_only",
+        "is_coded",
+        "limits",
+        "line",
+        "received",
+        "status",
+    )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        when_over: "Callable[[Exchange], None] | None" = None,
         *,
         head_only: bool = False,
-        when_over: "Callable[[Exchange], None] | None" = None,
     ) -> None:
         """`head_only` says the answer has no body whatever its headers claim (HEAD)."""
         self._loop = loop
         self._when_over = when_over
+        self._wants_all = when_over is not None
+        self._waiter: asyncio.Future[None] | None = None
         self.limits = limits
         self.head_only = head_only
+        self.line: Line | None = None
+
+        self.status = 0
+        # The status line and the headers, each ending in CRLF, and what was found in them.
+        self.head = b""
+        self._headers: RawHeaders | None = None
+        # Whether the body has a content coding.
+        self.is_coded = False
+        # Of the body: bytes that have come, and that were taken; the first piece, those after it.
+        self.received = 0
+        self._taken = 0
+        self._piece = b""
+        self._more: list[bytes | bytearray] | None = None
+        self.complete = False
+        self.error: UpstreamError | StaleConnection | None = None
 
     # What the connection does.
 
     @property
+    def buffered(self) -> int:
+        """Bytes of the body that wait for the reader."""
+        return self.received - self._taken
+
+    @property
     def wants_pause(self) -> bool:
         """Whether the reader is so far behind that the socket should wait."""
-        return self.buffered > HIGH_WATER and not self._wants_all and self._when_over is None
+        return self.buffered > HIGH_WATER and not self._wants_all
 
-    def add_body(self, piece: bytes) -> None:
-        """Keep a piece of the body, of a byte at least, for the reader."""
+    def add_body(self, piece: bytes) -> int:
+        """Keep a piece of the body, of a byte at least; gives how much there has been of it."""
         if not self._piece:
             self._piece = piece
         elif self._more is None:
@@ -100,20 +124,17 @@ class Exchange:
             if type(last) is not bytearray:
                 last = self._more[-1] = bytearray(last)
             last += piece
-        size = len(piece)
-        self.buffered += size
-        self.received += size
+        self.received = received = self.received + len(piece)
+        return received
 
     def finish(self) -> None:
         """The answer is complete; the connection has no more part in it."""
         self.complete = True
-        self.line = None
         self._is_over()
 
     def fail(self, error: UpstreamError | StaleConnection) -> None:
         """The answer will never be complete. The reader gets `error` after what arrived."""
         self.error = error
-        self.line = None
         self._is_over()
 
     def wake(self) -> None:
@@ -122,6 +143,7 @@ class Exchange:
             self._wake()
 
     def _is_over(self) -> None:
+        self.line = None
         when_over, self._when_over = self._when_over, None
         if when_over is not None:
             when_over(self)
@@ -140,7 +162,7 @@ class Exchange:
         """All headers in the order they came: names in lower case, values without outer spaces."""
         if self._headers is None:
             self._headers = found = []
-            for line in self.head.split(b"\r\n")[1:]:
+            for line in self.head.split(b"\r\n")[1:-1]:
                 name, _, value = line.partition(b":")
                 found.append((name.lower(), value.strip(b" \t")))
         return self._headers
@@ -163,7 +185,7 @@ class Exchange:
         """All body bytes that have arrived and were not taken, at least one; b"" at the end."""
         while True:
             if self._piece:
-                return self._take()
+                return self.taken()
             if self.error is not None:
                 raise self.error
             if self.complete:
@@ -174,18 +196,27 @@ class Exchange:
         """The rest of the body in one piece."""
         if not self.complete:
             self._wants_all = True
-            self._resume()
+            if self.line is not None:
+                self.line.resume_reading()
         while not self.complete:
             if self.error is not None:
                 raise self.error
             await self._wait()
         if self.error is not None:
             raise self.error
-        return self._take()
+        return self.taken()
 
     def taken(self) -> bytes:
-        """The whole body of an answer that is over."""
-        return self._take()
+        """What of the body has come and was not taken yet: of an answer that is over, the whole."""
+        data = self._piece
+        if self._more is not None:
+            data = b"".join((data, *self._more))
+            self._more = None
+        self._piece = b""
+        self._taken = self.received
+        if self.line is not None:
+            self.line.resume_reading()
+        return data
 
     def abandon(self) -> None:
         """Forget the answer; a connection still busy with it is closed at once."""
@@ -194,24 +225,10 @@ class Exchange:
         if self.error is None and (self._piece or not self.complete):
             self.error = UpstreamClosed("The answer was closed before it was read to its end")
         self._piece, self._more = b"", None
-        self.buffered = 0
+        self._taken = self.received
         if line is not None:
             line.abort()
         self._wake()
-
-    def _take(self) -> bytes:
-        data = self._piece
-        if self._more is not None:
-            data = b"".join((data, *self._more))
-            self._more = None
-        self._piece = b""
-        self.buffered = 0
-        self._resume()
-        return data
-
-    def _resume(self) -> None:
-        if self.line is not None:
-            self.line.resume_reading()
 
     async def _wait(self) -> None:
         if self._waiter is not None:

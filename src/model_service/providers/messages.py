@@ -84,29 +84,22 @@ class Limits:
     interim_answers: int = 8
 
 
-def request_head(request: UpstreamRequest) -> bytes:
-    """The request line and headers as sent, up to and with the empty line.
-
-    Raises EgressRefused as `head_start`.
-    """
-    start = request.start
-    if start is None:
-        start = head_start(
-            request.endpoint, request.method, request.path_and_query, request.headers
-        )
-    if request.body or request.method not in _BODILESS_METHODS:
-        return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
-    return start + b"\r\n"
-
-
 def wire_parts(request: UpstreamRequest) -> tuple[bytes, bytes]:
     """The request as sent, in two parts, of which the second may be empty.
 
     A small body goes with its head: one write of both costs less than the list of two buffers,
     and under TLS is one record. Raises EgressRefused as `head_start`.
     """
-    head, body = request_head(request), request.body
-    return (head + body, b"") if len(body) <= SMALL_BODY else (head, body)
+    start, body = request.start, request.body
+    if start is None:
+        start = head_start(
+            request.endpoint, request.method, request.path_and_query, request.headers
+        )
+    if 0 < len(body) <= SMALL_BODY:
+        return b"%bContent-Length: %d\r\n\r\n%b" % (start, len(body), body), b""
+    if body or request.method not in _BODILESS_METHODS:
+        return b"%bContent-Length: %d\r\n\r\n" % (start, len(body)), body
+    return start + b"\r\n", b""
 
 
 def head_start(

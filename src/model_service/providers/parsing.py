@@ -15,11 +15,13 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from model_service.kernel.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge
 from model_service.providers.exchange import Exchange
 
+_VERSIONS: Final = ("1.1", "1.0")
+_SHORTEST_LINE: Final = 4  # a name, a colon, CRLF
 _SWITCHING_PROTOCOLS: Final = 101
 
 
 class AnswerParser:
-    """Parses the answers of one connection, one after the other.
+    """Parses the answers of one connection, one after the other, each into `exchange`.
 
     After each `feed`, `fault` says what is wrong with the answer, `ended` that its last byte
     is here, `in_body` that its head is. `reusable` is meant for an ended answer: whether the
@@ -27,13 +29,13 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_exchange",
         "_http",
         "_interim",
         "_interims",
         "_since_body",
         "_unread",
         "ended",
+        "exchange",
         "fault",
         "in_body",
         "reusable",
@@ -48,13 +50,9 @@ class AnswerParser:
         self.reusable = False
         self.let_go()
 
-    def expect(self, exchange: Exchange) -> None:
-        """Put the next answer into `exchange`."""
-        self._exchange: Exchange | None = exchange
-
     def let_go(self) -> None:
         """Forget the ended answer: a free connection keeps nothing of it alive."""
-        self._exchange = None
+        self.exchange: Exchange | None = None
         # What was received since the last head.
         self._unread: bytes | bytearray = b""
         # Bytes received since the last piece of body: in the end the head's, or framing.
@@ -70,7 +68,7 @@ class AnswerParser:
     @property
     def until_close(self) -> bool:
         """Whether the end of the body under way is the end of the connection."""
-        exchange = self._exchange
+        exchange = self.exchange
         return (
             self.in_body
             and exchange is not None
@@ -80,12 +78,12 @@ class AnswerParser:
 
     def feed(self, data: bytes) -> None:
         """Take what the socket gave. Raises nothing; look at `fault`."""
-        exchange, before_body = self._exchange, not self.in_body
+        exchange, before_body = self.exchange, not self.in_body
         if exchange is None:
             return
         self._since_body += len(data)
         if before_body:
-            self._keep(data)
+            self._unread = self._joined(data) if self._unread else data
         try:
             self._http.feed_data(data)
         except HttpParserUpgrade:
@@ -104,15 +102,13 @@ class AnswerParser:
             exchange.status = 0  # nobody has seen it yet
             self.fault = UpstreamTooLarge()
 
-    def _keep(self, data: bytes) -> None:
+    def _joined(self, data: bytes) -> bytearray:
         unread = self._unread
-        if not unread:
-            self._unread = data
-            return
         if type(unread) is not bytearray:
             # A head may come byte by byte, and is not to be copied for each.
-            unread = self._unread = bytearray(unread)
+            unread = bytearray(unread)
         unread += data
+        return unread
 
     # llhttp's events. They cannot stop the parser but by raising, so a fault is noted and
     # what still follows from the same data (256 KiB at most) is ignored.
@@ -124,43 +120,52 @@ class AnswerParser:
 
     def on_headers_complete(self) -> None:
         """The head is complete: an interim one, or the answer's."""
-        exchange, unread = self._exchange, self._unread
+        exchange, unread, http = self.exchange, self._unread, self._http
         if exchange is None or self.fault is not None:
             return
-        http = self._http
-        status = http.get_status_code()
-        begin = unread.find(b"HTTP/")  # llhttp passes over empty lines before it
+        status, begin = http.get_status_code(), 0
+        if not unread.startswith(b"HTTP/1.1"):
+            begin = unread.find(b"HTTP/")  # llhttp passes over empty lines before it
+            if http.get_http_version() not in _VERSIONS:
+                status = 0
         end = unread.find(b"\r\n\r\n", begin)
-        if (
-            status == _SWITCHING_PROTOCOLS
-            or not 100 <= status <= 599
-            or not 0 <= begin < end
-            or (unread[begin : begin + 8] != b"HTTP/1.1" and http.get_http_version() != "1.0")
-        ):
-            self.fault = UpstreamProtocolError()
-        elif status < 200:
-            self._interim = True
-            self._unread = unread[end + 4 :]
-        else:
+        if 200 <= status <= 599 and end > begin:
             self.in_body = True
             self.reusable = http.should_keep_alive()
             self._unread = b""
-            exchange.head = head = bytes(unread[begin:end])
-            self.fault = _fault_of_head(head, exchange)
-            if self.fault is None:
-                exchange.status = status
-                if exchange.head_only:
-                    self.ended = True
-                    self.reusable = False  # llhttp cannot be told that no body follows
+            head, limits = unread[begin : end + 2], exchange.limits
+            exchange.head = head if type(head) is bytes else bytes(head)
+            size, most = end - begin, limits.header_count
+            # The lines of a short head need not be counted.
+            if size > limits.header_bytes or (
+                size > most * _SHORTEST_LINE and head.count(b"\n") > most + 1
+            ):
+                self.fault = UpstreamTooLarge()
+                return
+            # Few answers have a coding: most heads need not be taken apart to know that.
+            lower = head.lower()
+            coding = lower.rfind(b"-encoding:")
+            if coding >= 0 and not _is_plainly_chunked(lower, coding):
+                self.fault = _fault_of_codings(exchange)
+                if self.fault is not None:
+                    return
+            exchange.status = status
+            if exchange.head_only:
+                self.ended = True
+                self.reusable = False  # llhttp cannot be told that no body follows
+        elif 100 <= status <= 199 and status != _SWITCHING_PROTOCOLS and end > begin:
+            self._interim = True
+            self._unread = unread[end + 4 :]
+        else:
+            self.fault = UpstreamProtocolError()
 
     def on_body(self, piece: bytes) -> None:
         """A part of the body, without its framing."""
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or self.ended or self.fault is not None:
             return
         self._since_body = 0
-        exchange.add_body(piece)
-        if exchange.received > exchange.limits.body_bytes:
+        if exchange.add_body(piece) > exchange.limits.body_bytes:
             self.fault = UpstreamTooLarge()
 
     def on_message_complete(self) -> None:
@@ -171,23 +176,24 @@ class AnswerParser:
             return
         self._interim = False
         self._interims += 1
-        if self._exchange is not None and self._interims > self._exchange.limits.interim_answers:
+        if self.exchange is not None and self._interims > self.exchange.limits.interim_answers:
             self.fault = UpstreamTooLarge("The upstream sends interim answers without end")
 
 
-def _fault_of_head(head: bytes, exchange: Exchange) -> UpstreamError | None:
-    """What forbids reading an answer with that head, which llhttp found well formed."""
-    limits = exchange.limits
-    if len(head) > limits.header_bytes or head.count(b"\n") > limits.header_count:
-        return UpstreamTooLarge()
-    # Few answers have a coding, and most need not be taken apart to see that.
-    if b"-encoding:" in head.lower():
-        for name, value in exchange.headers:
-            if name == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    return UpstreamProtocolError()
-            elif name == b"content-encoding":
-                exchange.is_coded = True
+def _is_plainly_chunked(head: bytes | bytearray, coding: int) -> bool:
+    """Whether the last header about a coding, found there, is the only one and the usual one."""
+    line = b"\ntransfer-encoding: chunked\r\n"
+    return head.startswith(line, coding - 9) and head.rfind(b"-encoding:", 0, coding) < 0
+
+
+def _fault_of_codings(exchange: Exchange) -> UpstreamError | None:
+    """Note whether the body is coded; give what forbids reading it."""
+    for name, value in exchange.headers:
+        if name == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                return UpstreamProtocolError()
+        elif name == b"content-encoding":
+            exchange.is_coded = True
     return None
 
 

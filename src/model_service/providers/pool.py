@@ -51,7 +51,8 @@ class Pool(Owner):
         free = self._free
         while free:
             connection = free.pop()
-            if connection.is_usable(now):
+            # One that became free at this very moment of the loop's clock was read just now.
+            if connection.free_since == now or connection.is_usable():
                 return connection
             connection.abort()
         return None
@@ -112,7 +113,7 @@ class Pool(Owner):
                 return None
             if fresh and self._exchange_for_room(connection):
                 return None
-            if not fresh and connection.is_usable(asyncio.get_running_loop().time()):
+            if not fresh and connection.is_usable():
                 return connection
             connection.abort()
 

@@ -113,7 +113,7 @@ class Transport:
         connection = pool.take(now)
         if connection is None:
             return None
-        exchange = Exchange(loop, limits, when_over=when_over)
+        exchange = Exchange(loop, limits, when_over)
         connection.start(exchange, head, body, timeouts, now + timeouts.total, now)
         return exchange
 

@@ -6,7 +6,7 @@ from typing import Final
 from model_service.kernel.errors import EgressRefused
 from model_service.providers.egress import EgressPolicy, vetted_endpoint
 from model_service.providers.endpoint import Endpoint
-from model_service.providers.messages import UpstreamRequest, request_head
+from model_service.providers.messages import head_start
 
 #: Characters of a URL; longer ones do not pass every proxy (RFC 9110 section 4.1 asks for 8000).
 MAX_URL: Final = 2048
@@ -31,7 +31,7 @@ def parse_address(url: str, policy: EgressPolicy) -> tuple[Endpoint, str]:
     if not _TARGET.fullmatch(target):
         raise EgressRefused("The path or query of a webhook URL holds a character it may not")
     # The transport's own rules, asked now rather than at the first event.
-    request_head(UpstreamRequest(endpoint, "POST", target))
+    head_start(endpoint, "POST", target, ())
     return endpoint, target
 
 
