@@ -5,6 +5,7 @@ from typing import Final
 from orjson import Fragment
 
 from model_service.gateway.ports import CallRecord
+from model_service.kernel.counting import NANO
 from model_service.kernel.errors import JournalFull
 from model_service.kernel.types import uuid7_text
 from model_service.providers.chat import Usage
@@ -130,5 +131,16 @@ class JournalMeter:
             record.estimated,
             error,
             record.tags,
-            None if record.why is None else {"steps": record.why},
+            _why(record),
         )
+
+
+def _why(record: CallRecord) -> dict[str, object] | None:
+    """What the event does not say by itself."""
+    why: dict[str, object] = {}
+    if record.why is not None:
+        why["steps"] = record.why
+    if record.reserved is not None:
+        requests, tokens, nano = record.reserved
+        why["reservation"] = {"requests": requests, "tokens": tokens, "costUsd": nano / NANO}
+    return why or None

@@ -135,3 +135,33 @@ async def test_receivers_are_told_when_a_half_is_used(caller: Caller, world: Gat
     log = (await world.admin.get(f"/api/webhooks/{webhook}/deliveries")).json()["data"]
     await world.admin.delete(f"/api/webhooks/{webhook}")
     assert [one["type"] for one in log] == ["quota.threshold"]
+
+
+async def test_what_was_reserved_is_told_with_the_reasons_of_a_call(caller: Caller) -> None:
+    await caller.begin(**PRICES)
+    await caller.quota(metric="cost", window="day", limit=100)
+    answer = await caller.chat()
+    await caller.world.service.traffic.metering.drainer.drain()
+    why = (await caller.world.admin.get(f"/api/usage/{answer.headers['x-request-id']}")).json()
+    reserved = why["why"]["reservation"]
+    assert reserved["requests"] == 1
+    assert reserved["tokens"] > 20
+    assert reserved["costUsd"] >= float(answer.headers["x-model-service-cost-usd"])
+
+
+async def test_a_refusal_by_a_limit_says_how_limits_stand(caller: Caller) -> None:
+    await caller.begin(rateLimitPerMinute=0)
+    refused = await caller.chat()
+    assert refused.status_code == 429
+    assert refused.headers["x-ratelimit-limit-requests"] == "0"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+async def test_an_error_says_whom_was_asked_how_often(caller: Caller) -> None:
+    settings = {"policy": {"retries": 1, "backoffBase": 0.05}}
+    name = f"fault-503.{secrets.token_hex(4)}"
+    await caller.begin(modelId=name, providerSettings=settings)
+    failed = await caller.chat()
+    assert failed.status_code == 503
+    assert failed.headers["x-model-service-attempts"] == "2"
+    assert failed.headers["x-model-service-upstream-model"] == name

@@ -52,13 +52,17 @@ class Accounting:
         if limits is None:
             return True
         work.hold = self._limiter.try_reserve(limits, *self._demand(work, limits, model))
-        return work.hold is not None
+        if work.hold is None:
+            return False
+        work.record.reserved = work.hold.amounts
+        return True
 
     async def reserve(self, work: Work, model: SnapshotModel) -> None:
         """Reserve what the call may use. Raises CallFailed as `reserve_now`, and when it waited."""
         if work.limits is not None:
             demand = self._demand(work, work.limits, model)
             work.hold = await self._limiter.reserve(work.limits, *demand)
+            work.record.reserved = work.hold.amounts
 
     def release(self, work: Work) -> None:
         """Give back what is reserved: another model is to answer."""

@@ -329,6 +329,12 @@ class Pipeline:
         if status == 405 and work.route is not None:
             lines += b"allow: %b\r\n" % work.route.method.encode()
         self._parts.accounting.settle(work)
+        if record.attempts and record.model is not None:
+            target = record.model.target
+            lines += heads.origin_lines(
+                target.name, target.provider, target.upstream_model, record.key_id
+            )
+            lines += b"x-model-service-attempts: %d\r\n" % record.attempts
         if work.limits is not None:
             lines += self._parts.accounting.limit_lines(work)
         call.respond(status, lines, orjson.dumps(door.error(fault, call.request_id)))

@@ -152,6 +152,8 @@ class CallRecord:
     error: FaultKind | None = None
     client_left = False
     tags: tuple[str, ...] = ()
+    reserved: tuple[int, int, int] | None = None
+    """Requests, tokens and billionths of a dollar held back for it; None: no limit applied."""
     is_metered = False
     """Whether the meter knows of it."""
     event_id = ""
