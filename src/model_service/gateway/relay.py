@@ -11,6 +11,7 @@ from model_service.providers.chat import (
     Finished,
     FinishReason,
     Started,
+    TextDelta,
     ToolCallStarted,
     Usage,
     UsageReported,
@@ -196,7 +197,9 @@ class TranslatedStream:
         if not events:
             return b""
         for event in events:
-            if type(event) is UsageReported:
+            if type(event) is TextDelta:  # as most are
+                self.began = True
+            elif type(event) is UsageReported:
                 self.usage = event.usage
             elif type(event) is Started:
                 if event.created is None:
@@ -210,6 +213,8 @@ class TranslatedStream:
         if self._calls > MOST_CALLS:
             self.failure = malformed(f"The provider's answer has more than {MOST_CALLS:,} calls")
             return b""
+        if len(events) == 1:
+            return self._writer.write(events[0])
         return b"".join(map(self._writer.write, events))
 
 

@@ -44,6 +44,20 @@ class EventParser:
             return []
         return [event for block in whole.split(b"\n\n") if (event := parse_block(block))]
 
+    def blocks(self, data: bytes) -> list[bytes]:
+        """The lines of each event that `data` completes, see `parse_block`; there may be none.
+
+        Raises:
+            CallFailed: an event has no end within the bound.
+        """
+        if data.endswith(b"\n\n") and not (self._rest or self._skip_lf or b"\r" in data):
+            whole = data  # as most pieces are
+        elif not (whole := self.whole(data)):
+            return []
+        blocks = whole.split(b"\n\n")
+        blocks.pop()  # a line feed at most: what is whole ends in a blank line
+        return blocks
+
     def whole(self, data: bytes) -> bytes:
         """The text, with LF alone, of the events that `data` completes; may be empty.
 
@@ -61,8 +75,10 @@ class EventParser:
         else:
             self._keep(data)
             return b""
-        whole = b"".join((rest, data[:end])) if rest else data[:end]
-        self._rest = bytearray()
+        whole = data[:end]
+        if rest:
+            whole = b"".join((rest, whole))
+            self._rest = bytearray()
         if end < len(data):
             self._keep(data[end:])
         return whole
@@ -86,6 +102,9 @@ def parse_block(block: bytes) -> Event | None:
     """The event that some lines make; None for one without data."""
     if block.startswith(b"data: ") and b"\n" not in block:
         return b"", block[6:]
+    first, _, second = block.partition(b"\n")
+    if first.startswith(b"event: ") and second.startswith(b"data: ") and b"\n" not in second:
+        return first[7:], second[6:]
     name = b""
     data: list[bytes] = []
     for line in block.split(b"\n"):

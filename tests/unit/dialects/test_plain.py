@@ -21,11 +21,12 @@ from model_service.providers.chat import (
     Usage,
 )
 from model_service.providers.dialects.anthropic import door as anthropic_door
-from model_service.providers.dialects.anthropic import reader as anthropic
 from model_service.providers.dialects.anthropic import usage as anthropic_usage
+from model_service.providers.dialects.anthropic import whole as anthropic
 from model_service.providers.dialects.google import upstream as google
+from model_service.providers.dialects.google.words import usage_of
 from model_service.providers.dialects.openai_chat import door as openai_door
-from model_service.providers.dialects.openai_chat import reader as openai_chat
+from model_service.providers.dialects.openai_chat import reading as openai_chat
 from model_service.providers.dialects.openai_chat.answers import answer_document
 from model_service.providers.faults import CallFailed, Fault
 from model_service.providers.translation import ChatUpstream, Document, Notes, Target
@@ -260,6 +261,11 @@ def test_usual_answers_are_plain(
 @given(usage=changed(_ANTHROPIC_ANSWER["usage"]))
 def test_plain_counts_are_read_as_any(usage: Document) -> None:
     assert anthropic_usage.read_usage(usage) == anthropic_usage.read_usage(usage, Usage())
+
+
+@given(metadata=changed(_GOOGLE_ANSWER["usageMetadata"]))
+def test_usual_counts_of_google_are_read_as_any(metadata: Document) -> None:
+    assert usage_of(metadata) == usage_of({"thoughtsTokenCount": 0} | metadata)
 
 
 @given(text=st.text(), cut=st.integers(0, 5), finish=st.sampled_from(FinishReason))

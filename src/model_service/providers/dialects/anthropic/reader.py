@@ -1,6 +1,5 @@
-"""Reads answers of the Messages API, whole ones and streams, by the same mapping.
+"""Reads streams of the Messages API; `whole` reads whole answers by the same mapping.
 
-A whole answer is read as the stream that would have brought each of its blocks in one piece.
 Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
@@ -11,10 +10,7 @@ from typing import Final
 
 import orjson
 
-from model_service.providers.assembly import assemble
 from model_service.providers.chat import (
-    Candidate,
-    ChatAnswer,
     ChatEvent,
     Document,
     Finished,
@@ -23,7 +19,6 @@ from model_service.providers.chat import (
     ReasoningEnded,
     RefusalDelta,
     Started,
-    Text,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -39,12 +34,11 @@ from model_service.providers.dialects.anthropic.usage import read_usage
 from model_service.providers.dialects.anthropic.wire import NAME, STOP_REASONS, read_tier
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, cut, malformed
-from model_service.providers.plain import only_object
+from model_service.providers.forms import Form
 from model_service.providers.signatures import mark
 from model_service.providers.sse import EventParser, parse_block
 
 _FAULTS: Final = AnthropicFaults()
-_STOP: Final = FinishReason.STOP
 
 
 @dataclass(slots=True)
@@ -73,22 +67,28 @@ class AnthropicReader:
         self._usage: Usage | None = None
         self._started = False
         self._malformed = False
+        self._form = Form()
+        self._brings: type[TextDelta | ReasoningDelta] = TextDelta
 
     def feed(self, data: bytes) -> list[ChatEvent]:
         """The events that the bytes complete."""
         events: list[ChatEvent] = []
-        if self._is_over():
+        if self.complete or self.failure is not None:
             return events
         try:
-            whole = self._parser.whole(data)
+            blocks = self._parser.blocks(data)
         except CallFailed as failed:
             self.failure = failed
             return events
-        for block in whole.split(b"\n\n") if whole else ():
+        for block in blocks:
+            text = self._form.text(block)
+            if text is not None:
+                events.append(self._brings(text))
+                continue
             event = parse_block(block)
             if event is not None:
-                self._take(event[1], events)
-            else:
+                self._take(block, event[1], events)
+            elif block:
                 self.failure = bare_error(block)
             if self._is_over():
                 break
@@ -111,14 +111,15 @@ class AnthropicReader:
     def _is_over(self) -> bool:
         return self.complete or self.failure is not None
 
-    def _take(self, piece: bytes, events: list[ChatEvent]) -> None:
+    def _take(self, block: bytes, piece: bytes, events: list[ChatEvent]) -> None:
+        before = len(events)
         try:
             document = loads(piece)
         except ValueError:
-            self._malformed = True
-            return
+            document = None
         if not isinstance(document, dict):
             self._malformed = True
+            self._form.forget()
             return
         kind = document.get("type")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -129,6 +130,21 @@ class AnthropicReader:
         else:
             # Kinds to come are passed over, as the documents ask of clients.
             self._malformed = not isinstance(kind, str)
+        if kind == "content_block_delta" and len(events) == before + 1:
+            self._learn(block, document, events[-1])
+        else:
+            self._form.forget()
+
+    def _learn(self, block: bytes, document: Document, event: ChatEvent) -> None:
+        """Know further deltas of the same block: their text is all that there is to them."""
+        if type(event) is TextDelta:
+            self._brings = TextDelta
+            self._form.learn(block, document, document["delta"], "text")
+        elif type(event) is ReasoningDelta:
+            self._brings = ReasoningDelta
+            self._form.learn(block, document, document["delta"], "thinking")
+        else:
+            self._form.forget()
 
     # Handlers of events: each tells whether the event was what it should be.
 
@@ -317,52 +333,6 @@ _BEGINNINGS: Final[dict[str, _Beginning]] = {
     "redacted_thinking": AnthropicReader.begin_redacted,
     "tool_use": AnthropicReader.begin_call,
 }
-
-
-def read_answer(document: Document) -> ChatAnswer:
-    """A whole answer. Raises CallFailed: it is an error, or not what it should be."""
-    return read_plain_answer(document) or read_any_answer(document)
-
-
-def read_plain_answer(document: Document) -> ChatAnswer | None:
-    """An answer of one text, as `read_any_answer` reads it; None for any other."""
-    block, reason = only_object(document.get("content")), document.get("stop_reason")
-    usage, given = document.get("usage"), document.get("id")
-    if (
-        block is None
-        or document.get("type") != "message"
-        or "error" in document
-        or block.get("type") != "text"
-        or type(usage) is not dict
-        or type(given) is not str
-        or type(reason) is not str
-        or reason == "refusal"
-    ):
-        return None
-    text, sequence = block.get("text"), document.get("stop_sequence")
-    if type(text) is not str or not text:
-        return None
-    if type(sequence) is not str:
-        sequence = None
-    candidate = Candidate([Text(text)], STOP_REASONS.get(reason, _STOP), sequence)
-    return ChatAnswer(given, [candidate], read_usage(usage) or Usage(), None, read_tier(usage))
-
-
-def read_any_answer(document: Document) -> ChatAnswer:
-    """A whole answer, however it is. Raises CallFailed."""
-    if holds_error(document):
-        raise CallFailed(_FAULTS.fault(200, document))
-    content = document.get("content")
-    if not isinstance(content, list) or not isinstance(document.get("stop_reason"), str):
-        raise malformed("The provider's answer has no content, or does not say why it ended")
-    reader, events = AnthropicReader(), list[ChatEvent]()
-    reader.message_start({"message": document}, events)
-    for index, block in enumerate(content):
-        if not reader.block_start({"index": index, "content_block": block}, events):
-            raise malformed(f"Block {index} of the provider's answer is malformed")
-        reader.block_stop({"index": index}, events)
-    reader.message_delta({"delta": document}, events)
-    return assemble(events)
 
 
 def _said(

@@ -8,10 +8,11 @@ from typing import Final
 
 from model_service.providers.chat import ChatAnswer, ChatRequest, Choice, Tool, wants_thinking
 from model_service.providers.dialects.anthropic.models import Traits, traits
-from model_service.providers.dialects.anthropic.reader import AnthropicReader, read_answer
+from model_service.providers.dialects.anthropic.reader import AnthropicReader
 from model_service.providers.dialects.anthropic.schemas import Inexpressible, grammar_schema
 from model_service.providers.dialects.anthropic.thinking import add_sampling, add_thinking
 from model_service.providers.dialects.anthropic.turns import Turns, plain_turns, write_system
+from model_service.providers.dialects.anthropic.whole import read_answer
 from model_service.providers.dialects.anthropic.wire import (
     MESSAGES_PATH,
     NAME,

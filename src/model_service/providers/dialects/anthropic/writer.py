@@ -122,6 +122,7 @@ class AnthropicWriter:
         self._model = model
         self._started = False
         self._index = -1
+        self._text_start = b""
         self._open: str | None = None
         self._calls: dict[int, int] = {}
         self._open_calls: list[int] = []
@@ -132,9 +133,9 @@ class AnthropicWriter:
 
     def write(self, event: ChatEvent) -> bytes:
         """The bytes for one event; those of other candidates than the first are left out."""
+        if type(event) is TextDelta:  # as most are
+            return b"" if event.candidate else self._said("text", event.text)
         match event:
-            case TextDelta(candidate=0):
-                return self._said("text", event.text)
             case ToolCallDelta(candidate=0):
                 return self._arguments(event)
             case ReasoningDelta(candidate=0):
@@ -210,7 +211,7 @@ class AnthropicWriter:
         if not text:
             return b""
         before = b"" if self._open == kind else self._begin(kind, {"type": "text", "text": ""})
-        return before + _delta(self._index, b"text_delta", b"text", text)
+        return b"%b%b%b}}\n\n" % (before, self._text_start, orjson.dumps(text))
 
     def _thinking(self, text: str) -> bytes:
         if not text:
@@ -262,6 +263,7 @@ class AnthropicWriter:
 
     def _block_start(self, block: Document) -> bytes:
         self._index += 1
+        self._text_start = _TEXT_START % self._index
         event = {"type": "content_block_start", "index": self._index, "content_block": block}
         return self._beginning() + named_event(b"content_block_start", orjson.dumps(event))
 
@@ -277,6 +279,12 @@ class AnthropicWriter:
 
 MESSAGE_STOP: Final = named_event(b"message_stop", b'{"type":"message_stop"}')
 
+# How an event begins that brings text to a block.
+_TEXT_START: Final = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+    b'"delta":{"type":"text_delta","text":'
+)
+
 _EMPTY_THOUGHT: Final[Document] = {"type": "thinking", "thinking": "", "signature": ""}
 
 
@@ -286,7 +294,7 @@ def write_fault(fault: Fault) -> bytes:
 
 
 def _delta(index: int, kind: bytes, name: bytes, text: str) -> bytes:
-    # Put together by hand: most of a stream is these, and the text is all that varies.
+    # Put together by hand: most of a stream is these and texts, and the text is all that varies.
     return (
         b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
         b'"delta":{"type":"%b","%b":%b}}\n\n' % (index, kind, name, orjson.dumps(text))

@@ -64,7 +64,10 @@ class Chunks:
     @property
     def has_finished(self) -> bool:
         """Whether all candidates that were seen have ended."""
-        return bool(self._candidates) and all(state.finished for state in self._candidates.values())
+        for state in self._candidates.values():
+            if not state.finished:
+                return False
+        return bool(self._candidates)
 
     @property
     def is_complete(self) -> bool:
@@ -77,7 +80,7 @@ class Chunks:
         Raises:
             UnsoundChunk: the response is not what it should be.
         """
-        if error_object(document) is not None:
+        if "error" in document and error_object(document) is not None:
             self.failure = CallFailed(_FAULTS.fault(200, document))
             return []
         candidates = document.get("candidates")
@@ -125,10 +128,17 @@ class Chunks:
         parts = content.get("parts") or [] if isinstance(content, dict) else None
         if not isinstance(parts, list):
             raise UnsoundChunk
-        logprobs = read_logprobs(candidate.get("logprobsResult"))
+        result = candidate.get("logprobsResult")
+        logprobs = None if result is None else read_logprobs(result)
         for part in parts:
             if not isinstance(part, dict):
                 raise UnsoundChunk
+            text = part.get("text")
+            if text and type(text) is str and len(part) == 1:  # as most are
+                state.close_thought(index, events)
+                events.append(TextDelta(text, index, logprobs))
+                logprobs = None
+                continue
             logprobs = self._part(part, index, state, logprobs, events)
             if self.failure is not None:
                 return

@@ -17,6 +17,11 @@ NAME: Final = "google"
 #: conversation (https://ai.google.dev/gemini-api/docs/generate-content/thought-signatures, FAQ).
 UNSIGNED: Final = "skip_thought_signature_validator"
 
+# Of counts, those that most answers have not.
+_SPECIAL: Final = frozenset(
+    ("cachedContentTokenCount", "toolUsePromptTokenCount", "thoughtsTokenCount", "serviceTier")
+)
+
 _COLLECTIONS: Final = ("models/", "tunedModels/")
 
 _FILTERED: Final = (
@@ -78,6 +83,14 @@ def usage_of(document: object) -> Usage | None:
     """
     if not isinstance(document, dict):
         return None
+    prompt, output = document.get("promptTokenCount"), document.get("candidatesTokenCount")
+    if (
+        type(prompt) is type(output) is int
+        and prompt >= 0
+        and output >= 0
+        and _SPECIAL.isdisjoint(document)
+    ):
+        return Usage(prompt, 0, 0, 0, output)
     cached = _count(document, "cachedContentTokenCount")
     prompt = _count(document, "promptTokenCount")
     if "toolUsePromptTokenCount" in document:

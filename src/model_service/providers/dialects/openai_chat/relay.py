@@ -13,7 +13,7 @@ import orjson
 
 from model_service.providers.chat import Document, FinishReason, Usage
 from model_service.providers.dialects.openai_chat.endings import choice_error, finish_reason
-from model_service.providers.dialects.openai_chat.reader import reported_usage
+from model_service.providers.dialects.openai_chat.reading import reported_usage
 from model_service.providers.dialects.openai_chat.usage import paid_tier, read_usage
 from model_service.providers.documents import loads
 from model_service.providers.faults import CallFailed, Fault, cut, malformed

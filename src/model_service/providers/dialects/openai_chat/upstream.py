@@ -18,7 +18,8 @@ from model_service.providers.chat import (
     ToolChoice,
 )
 from model_service.providers.dialects.openai_chat.conversation import Conversation, plain_messages
-from model_service.providers.dialects.openai_chat.reader import ChatReader, read_answer
+from model_service.providers.dialects.openai_chat.reader import ChatReader
+from model_service.providers.dialects.openai_chat.reading import read_answer
 from model_service.providers.dialects.openai_chat.thoughts import ORIGIN
 from model_service.providers.openai_models import thinks_unasked
 from model_service.providers.translation import Notes, Outgoing, Target

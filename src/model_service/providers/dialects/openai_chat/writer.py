@@ -47,10 +47,13 @@ _FIRST_CHOICE: Final = b'"choices":[{"index":'
 class _Choice:
     """What has been said of one choice so far."""
 
-    __slots__ = ("empty_calls", "last", "parts", "refused", "start", "thought", "thoughts")
+    __slots__ = (
+        "empty_calls", "last", "parts", "refused", "start", "text_start", "thought", "thoughts",
+    )  # fmt: skip
 
     def __init__(self, start: bytes) -> None:
         self.start = start
+        self.text_start = start + b',"delta":{"content":'
         # The number of parts, and the kind of the last one: a thought says where it stands.
         self.parts = 0
         self.last: type | None = None
@@ -86,13 +89,14 @@ class ChatWriter:
         self._usage: Usage | None = None
         self._head = b""
         self._tail = b'}],"usage":null}\n\n' if include_usage else b"}]}\n\n"
+        self._text_end = b'},"logprobs":null,"finish_reason":null' + self._tail
         self._choices: dict[int, _Choice] = {}
 
     def write(self, event: ChatEvent) -> bytes:
         """The bytes for one event; may be empty."""
+        if type(event) is TextDelta:  # as most are
+            return self._text(event)
         match event:
-            case TextDelta():
-                return self._text(event)
             case ToolCallDelta():
                 return self._arguments(event)
             case ReasoningDelta():
@@ -180,6 +184,10 @@ class ChatWriter:
         )
 
     def _text(self, event: TextDelta) -> bytes:
+        known = self._choices.get(event.candidate)
+        if known is not None and known.last is TextDelta and event.logprobs is None and event.text:
+            # The text under way goes on.
+            return b"%b%b%b" % (known.text_start, orjson.dumps(event.text), self._text_end)
         choice, begin = self._choice(event.candidate, _EMPTY)
         logprobs = _NULL if event.logprobs is None else orjson.dumps(event.logprobs)
         if event.text:
