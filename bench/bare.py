@@ -2,10 +2,14 @@
 
 uvloop and httptools on both sides, JSON parsed and written once each way, and nothing else: no
 token, no model, no key, no errors, no streams. `python -m bench.bare PORT UPSTREAM_PORT` serves it.
+
+A third argument is microseconds that it works for nothing in each request: what a relay does that has
+so much to do.
 """
 
 import asyncio
 import sys
+import time
 from collections import deque
 from typing import cast
 
@@ -45,8 +49,9 @@ class _Upstream(asyncio.Protocol):
 
 
 class _Caller(asyncio.Protocol):
-    def __init__(self, free: "deque[_Upstream]") -> None:
+    def __init__(self, free: "deque[_Upstream]", work: float) -> None:
         self._free = free
+        self._work = work
         self._body = b""
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -67,6 +72,10 @@ class _Caller(asyncio.Protocol):
         document["model"] = "gpt-5.5"
         self._body = b""
         body = orjson.dumps(document)
+        if self._work:
+            until = time.perf_counter() + self._work
+            while time.perf_counter() < until:
+                pass
         upstream = self._free.popleft()
         upstream.caller = self
         assert upstream.transport is not None
@@ -83,15 +92,16 @@ class _Caller(asyncio.Protocol):
         )
 
 
-async def _serve(port: int, upstream: int) -> None:
+async def _serve(port: int, upstream: int, work: float) -> None:
     loop = asyncio.get_running_loop()
     free: deque[_Upstream] = deque()
     for _ in range(64):
         _, made = await loop.create_connection(lambda: _Upstream(free), "127.0.0.1", upstream)
         free.append(made)
-    server = await loop.create_server(lambda: _Caller(free), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Caller(free, work), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    microseconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
+    uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2]), microseconds / 1e6))

@@ -101,6 +101,10 @@ async def _set_up(port: int, origin: str) -> str:
         return made["token"]
 
 
+#: Microseconds of work that the least relay is given, to see what they come to.
+BURNS = (0, 10, 20, 40)
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """What wrk measured, and what whoever was measured worked for it, in seconds of its core."""
@@ -190,18 +194,23 @@ async def throughput(at: Ready, seconds: float) -> str:
     table = report.table(
         ["", "nginx /s", "gateway /s", "ratio", "nginx us", "gateway us", "ratio by work"], rows
     )
-    bare = await _bare(at, seconds)
+    least = []
+    for microseconds in BURNS:
+        bare = await _bare(at, seconds, microseconds)
+        work = bare.busy / bare.requests * 1e6
+        least.append([str(microseconds), f"{bare.per_second:,.0f}", f"{work:.1f}"])
     return (
         f"{table}\n\nThe least that such a relay can be in Python (`bench/bare.py`: uvloop and"
-        " httptools on both sides, JSON\nparsed and written, nothing else) does"
-        f" {bare.per_second:,.0f} unary requests/s, {bare.busy / bare.requests * 1e6:.1f} us each."
+        " httptools on both sides, JSON\nparsed and written, nothing else), and what becomes of it"
+        " with work of its own in each request:\n\n"
+        + report.table(["own work, us", "unary requests/s", "us each"], least)
     )
 
 
-async def _bare(at: Ready, seconds: float) -> Rate:
+async def _bare(at: Ready, seconds: float, microseconds: int) -> Rate:
     port = nginx.free_port()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.bare", str(port), str(at.upstream),
+        sys.executable, "-m", "bench.bare", str(port), str(at.upstream), str(microseconds),
         preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
     )  # fmt: skip
     try:
