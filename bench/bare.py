@@ -3,7 +3,7 @@
 uvloop and httptools on both sides, JSON parsed and written once each way, and nothing else: no
 token, no model, no key, no errors, no streams. `python -m bench.bare PORT UPSTREAM_PORT` serves it.
 
-A third argument is microseconds that it works for nothing in each request: what a relay does that has
+A third argument is microseconds that it works for nothing in each request, as a relay does that has
 so much to do.
 """
 
