@@ -11,6 +11,7 @@ import pytest_asyncio
 from google import genai
 from google.genai import types
 
+from model_service.gateway import circuit
 from model_service.kernel.types import Provider
 from model_service.sandbox.server import Sandbox
 from tests.conformance.gateway.anthropic_door import Anthropic
@@ -25,6 +26,13 @@ from tests.gateway_world import GatewayWorld
 
 MakeCell = Callable[[str, Upstream], Cell]
 _SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def _cells_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No circuit opens because of what other cells saw of the same model."""
+    monkeypatch.setattr(circuit, "STREAK", 1_000_000)
+    monkeypatch.setattr(circuit, "VOLUME", 1_000_000)
 
 
 @pytest_asyncio.fixture(scope="session")
