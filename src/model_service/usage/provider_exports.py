@@ -213,10 +213,12 @@ def _anthropic(record: Record) -> Line | None:
         raise _Unsound(names["input"], "is missing: this is no usage or cost export of Anthropic")
     creation = record.get("cache_creation")
     counted = {**record, **creation} if isinstance(creation, dict) else record
-    usage = Usage(**{to: _count(counted, column) for to, column in names.items()})
+    told = {to: _count(counted, column) for to, column in names.items()}
+    usage = Usage(*(told.get(one, 0) for one in _CLASSES))
     return Line(day, key, name, model, usage=usage)
 
 
+_CLASSES: Final = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 _ANTHROPIC_PAGE: Final = {
     "input": "uncached_input_tokens",
     "cached_input": "cache_read_input_tokens",
