@@ -214,11 +214,16 @@ def _anthropic(record: Record) -> Line | None:
     creation = record.get("cache_creation")
     counted = {**record, **creation} if isinstance(creation, dict) else record
     told = {to: _count(counted, column) for to, column in names.items()}
-    usage = Usage(*(told.get(one, 0) for one in _CLASSES))
+    usage = Usage(
+        told["input"],
+        told["cached_input"],
+        told["cache_write"],
+        told["cache_write_1h"],
+        told["output"],
+    )
     return Line(day, key, name, model, usage=usage)
 
 
-_CLASSES: Final = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 _ANTHROPIC_PAGE: Final = {
     "input": "uncached_input_tokens",
     "cached_input": "cache_read_input_tokens",
