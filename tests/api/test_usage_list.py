@@ -137,7 +137,7 @@ async def test_filters_together_want_all_of_them(
         ({"from": "yesterday"}, "from"), ({"to": "2026-01-31T00:00:00"}, "to"),
         ({"from": "2026-02-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "to"),
         ({"cursor": "nonsense"}, "cursor"), ({"cursor": "1_2_3"}, "cursor"),
-        ({"cursor": f"{10**40}_{uuid7()}"}, "cursor"), ({"limit": "501"}, "limit"),
+        ({"cursor": f"{10**40}_01a21381-9106-7167-9dd5-4c3a7e1f0b2d"}, "cursor"), ({"limit": "501"}, "limit"),
         ({"groupBy": "user"}, "groupBy"), ({"model": "a\0"}, "model"),
     ],
     ids=str,

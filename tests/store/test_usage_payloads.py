@@ -215,7 +215,7 @@ async def test_what_no_column_can_hold_is_cut(
         _altered(18, None),
         _altered(21, "no list"),
     ],
-    ids=str,
+    ids=map(str, range(15)),
 )
 async def test_a_batch_with_what_is_no_event_is_refused_whole(
     sink: SqlUsageSink, database: Database, spoil: Callable[[bytes], bytes]
