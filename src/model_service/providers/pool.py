@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from typing_extensions import override
 
@@ -12,11 +12,6 @@ from model_service.providers.connection import Connection, Owner
 
 # Opens one connection that belongs to the given pool, by a deadline in loop time.
 Opener: TypeAlias = Callable[["Pool", float], Awaitable[Connection]]
-
-#: Seconds for which a connection is taken for what it was when it became free. Asking the kernel
-#: finds what came since the loop asked it last, which under load is a few milliseconds ago, and
-#: costs as much as sending a request.
-JUST_NOW: Final = 0.005
 
 
 class Pool(Owner):
@@ -56,8 +51,8 @@ class Pool(Owner):
         free = self._free
         while free:
             connection = free.pop()
-            # The loop has read it just now, or asked the kernel in between.
-            if now - connection.free_since < JUST_NOW or connection.is_usable():
+            # One that became free at this very moment of the loop's clock was read just now.
+            if connection.free_since == now or connection.is_usable():
                 return connection
             connection.abort()
         return None
