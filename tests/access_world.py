@@ -45,6 +45,7 @@ class World:
             "account_id": await self._account("owner"),
             "statement_id": await self._statement(),
             "meter_id": str(uuid7()),
+            "request_id": str(uuid7()),
         }
         self.ids = {"key_id": key["id"], "share_id": share["id"], **made}
 
@@ -97,7 +98,7 @@ class World:
         return await anonymous.request(
             method,
             self.path(route),
-            params={"userId": "owner"} if (method, route) in OF_A_USER else None,
+            params=QUERIES.get((method, route)),
             json=None if body is None else body(self),
             headers=dict(headers),
         )
@@ -123,7 +124,14 @@ OF_A_USER = (
     ("GET", "/api/tokens"),
     ("DELETE", "/api/billing/accounts/{account_id}/members"),
     ("GET", "/api/quotas"),
+    ("GET", "/api/usage"),
+    ("GET", "/api/usage/export"),
+    ("GET", "/api/usage/summary"),
 )
+#: What is asked for in the query; each is right.
+QUERIES: Mapping[tuple[str, str], Mapping[str, str]] = {
+    route: {"userId": "owner"} for route in OF_A_USER
+}
 
 
 def _key(world: World) -> dict[str, Any]:

@@ -52,6 +52,8 @@ GROUPS = (
         GET    /metrics                                         operations:read   200
         GET    /api/openapi.json                                operations:read   200
         GET    /api/docs                                        operations:read   200
+        GET    /api/providers/health                            operations:read   200
+        GET    /api/providers/health/history                    operations:read   200
         """,
     ),
     Group(  # what belongs to nobody
@@ -59,6 +61,7 @@ GROUPS = (
         "401 | ok  ok  ok  ok  | ok  ok  ok  | ok  ok  | ok  ok  ok  | 403",
         """
         GET    /api/models                                      models:read       200
+        GET    /api/prices                                      models:read       200
         GET    /api/models/default                              models:read       200
         GET    /api/models/stats                                models:read       200
         GET    /api/models/provider/{provider}                  models:read       200
@@ -75,6 +78,9 @@ GROUPS = (
         GET    /api/api-keys/provider/{provider}                keys:read         200
         GET    /api/tokens                                      tokens:read       200
         GET    /api/quotas                                      quotas:read       200
+        GET    /api/usage                                       usage:read        200
+        GET    /api/usage/export                                usage:read        200
+        GET    /api/usage/summary                               usage:read        200
         """,
     ),
     Group(  # the owner's key, looked at
@@ -147,6 +153,7 @@ GROUPS = (
         POST   /api/webhooks/{webhook_id}/rotate-secret         webhooks:write    200
         POST   /api/webhooks/{webhook_id}/test                  webhooks:write    200
         GET    /api/webhooks/{webhook_id}/deliveries            webhooks:read     200
+        GET    /api/prices/editions                             models:read       200
         POST   /api/quotas                                      quotas:write      201
         PUT    /api/quotas/{quota_id}                           quotas:write      200
         DELETE /api/quotas/{quota_id}                           quotas:write      204
@@ -168,6 +175,20 @@ GROUPS = (
         POST   /api/billing/statements/{statement_id}/credit-notes billing:write     201
         GET    /api/billing/statements/{statement_id}/credit-notes billing:read      200
         GET    /api/billing/meters                             billing:read      200
+        """,
+    ),
+    Group(  # a request that there was not; without a query, or without a user
+        Access.USER,
+        "401 | 404 404 404 404 | 400 404 404 | 404 404 | 400 404 404 | 403",
+        """
+        GET    /api/usage/{request_id}                          usage:read        200
+        """,
+    ),
+    Group(  # without the query it needs
+        Access.USER,
+        "401 | 400 400 400 400 | 400 400 400 | 400 400 | 400 400 400 | 403",
+        """
+        GET    /api/usage/what-if                               usage:read        200
         """,
     ),
     Group(  # a meter that is not parked
@@ -293,6 +314,7 @@ async def swept(
             "account_id",
             "statement_id",
             "meter_id",
+            "request_id",
         ),
         uuid7(),
     )

@@ -122,7 +122,7 @@ async def test_health_metrics_and_documentation(
     assert ready.status_code == 200
     assert set(ready.json()["checks"].values()) == {"ok"}
     assert ready.json()["checks"].keys() == {
-        "database", "migrations", "keyring", "audit", "gateway",
+        "database", "migrations", "keyring", "audit", "journal", "gateway",
     }  # fmt: skip
     metrics = (await client.get("/metrics")).text
     assert 'http_route="/api/health"' in metrics

@@ -26,7 +26,7 @@ FULL: dict[str, Any] = {
     "outputCostPer1kTokens": 0.0006,
     "cachedInputCostPer1kTokens": 0,
     "cacheWriteCostPer1kTokens": 1e-9,
-    "providerSettings": {"baseUrl": "https://models.example.com/v1", "policy": {"a": [1, None]}},
+    "providerSettings": {"baseUrl": "https://models.example.com/v1", "extra": {"a": [1, None]}},
     "isActive": False,
     "isDefault": True,
     "metadata": {"tags": ["a", "ß"], "deep": {"er": {"still": 1.5}}, "": None},

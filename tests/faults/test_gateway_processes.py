@@ -17,6 +17,7 @@ import httpx
 import pytest
 from typing_extensions import override
 
+from model_service.calling import METER_INTERVAL
 from tests.faults.service_process import PRODUCTION, ServiceProcess, free_port
 
 CALLS = 40
@@ -78,6 +79,10 @@ class _Answers(BaseHTTPRequestHandler):
     @override
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+#: Seconds after which every worker has told what it counted.
+METERED = METER_INTERVAL + 0.3
 
 
 class Pair:
@@ -181,8 +186,10 @@ def pair() -> Iterator[Pair]:
 def test_calls_are_answered_by_whichever_worker_and_counted_together(pair: Pair) -> None:
     pair.renew()
     token = pair.token()["token"]
+    time.sleep(METERED)
     before = pair.counted()
     assert pair.calls(token) == {ANSWERED}
+    time.sleep(METERED)
     for _ in range(5):  # whichever worker tells
         assert pair.counted() == before + CALLS
 

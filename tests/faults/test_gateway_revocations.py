@@ -273,7 +273,7 @@ async def of_a_server(world: GatewayWorld, port: int) -> Scene:
     model = await world.model(
         secrets.token_hex(6),
         Provider.CUSTOM,
-        providerSettings={"baseUrl": f"http://127.0.0.1:{port}"},
+        providerSettings={"baseUrl": f"http://127.0.0.1:{port}", "policy": {"retries": 0}},
     )
     key = await world.key(
         Provider.CUSTOM, "sk-sandbox-" + secrets.token_hex(8), user=scene.token["userId"]
