@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.faults.ledger_world import MODELS, LedgerWorld, ledger_world, same
 
 #: How many deaths; `LEDGER_SEEDS=100` for as many as are promised.
-SEEDS = int(os.environ.get("LEDGER_SEEDS", "8"))
+SEEDS = int(os.environ.get("LEDGER_SEEDS", "4"))
 
 
 @pytest_asyncio.fixture(scope="module")
