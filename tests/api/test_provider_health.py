@@ -182,6 +182,6 @@ async def test_a_running_service_asks_a_place_that_nobody_calls_and_closes_it(
         )
     )
     fail(circuit)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await closed.wait()
     assert circuit.last_error_why == "it broke"

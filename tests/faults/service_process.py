@@ -1,6 +1,7 @@
 """The service as a process, for what can only be seen from outside: starts, stops, deaths."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,10 +26,15 @@ PRODUCTION = {
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and below those that outgoing connections are given."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class ServiceProcess:
