@@ -331,7 +331,8 @@ for the service with everything on (token check, scopes, leased key, usage read 
 event journalled and stored in PostgreSQL meanwhile, circuits, metrics; no limit applies to the
 calls); upstream stand-in (nginx) and load share the other. Each figure is the middle one of three
 rounds, taken in turn. "us" is processor time for one request, of whoever is measured. Targets:
-unary at least 0.35 of nginx, translated at least 0.25, streams at least 1.0 of its events a second."""
+unary at least 0.35 of nginx, translated at least 0.25, streams at least 1.0 of its events a
+second."""
 
 
 async def measure(
