@@ -38,7 +38,7 @@ demo: $(READY) ## Run the service against stand-ins of the providers, with model
 	@$(BIN)/model-service demo
 
 test: $(STAMP) ## Run all tests against real PostgreSQL
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: $(STAMP) ## Lint, types, architecture, generated documents
 	$(BIN)/ruff check .
