@@ -202,8 +202,9 @@ class Part:
 def read_part(path: Path, start: int, stop: int | None = None, most: int = 512) -> Part:
     """Up to `most` records of a segment from an offset on, and before `stop` if given.
 
-    A record that is not whole is left out when another one stands where it ends; else the
-    segment ends there.
+    A record that is not whole is left out when another one follows within the length that a record
+    may have, wherever its own, which may be what was altered, says that it ends; else the segment
+    ends there.
 
     Raises:
         OSError: it cannot be read.
@@ -223,13 +224,15 @@ def read_part(path: Path, start: int, stop: int | None = None, most: int = 512) 
             break
         record = _record(data, at, start)
         if record is None:
-            behind = _behind(data, at)
-            if behind is None or _record(data, behind, start) is None:
+            if at and not is_all and len(data) - at < 2 * MOST_RECORD:
+                break  # what may follow is not all here
+            following = _following(data, at, start)
+            if following is None:
                 part.is_last = True
                 part.is_torn = any(data[at : at + RECORD_BYTES])
                 break
             part.damaged += 1
-            at = behind
+            at = following
             continue
         part.records.append(record)
         at = record.end - start
@@ -278,6 +281,14 @@ def _record(data: bytes, at: int, start: int) -> Record | None:
     if crc != crc32(data[at + 4 : behind]):
         return None
     return Record(bits >> _KIND_SHIFT, ticket, data[at + RECORD_BYTES : behind], start + behind)
+
+
+def _following(data: bytes, at: int, start: int) -> int | None:
+    """Where the next whole record stands behind one that is not; None when there is none near."""
+    for place in range(at + RECORD_BYTES, min(at + MOST_RECORD, len(data)) + 1):
+        if _record(data, place, start) is not None:
+            return place
+    return None
 
 
 def _behind(data: bytes, at: int) -> int | None:

@@ -139,10 +139,10 @@ async def test_a_segment_with_a_length_that_makes_no_sense_is_kept_for_the_opera
     third = read_part(current.path, START).records[2]
     current.view[third.end - len(third.payload) - 9] = 0x55  # its kind
     await metering.drainer.drain()
-    assert list(sink.told) == [event_id(0)]
+    assert sorted(sink.told) == [event_id(0), event_id(1)]
     _call(metering, 2, 600)
     await metering.drainer.drain()
-    assert len(sink.told) == 601
+    assert len(sink.told) == 602
     assert len(list((tmp_path / "journal" / "damaged").iterdir())) == 1
 
 
