@@ -30,7 +30,7 @@ def test_generated_requests_meet_only_documented_answers(
                 *("-H", f"x-internal-secret: {INTERNAL_SECRET}"),
                 *("--checks", ",".join(CHECKS)),
                 *("--phases", "examples,coverage,fuzzing"),
-                *("--mode", "all", "--max-examples", "12", "--seed", "20260131"),
+                *("--mode", "all", "--max-examples", "25", "--seed", "20260131"),
                 *("--generation-database", "none", "--suppress-health-check", "all"),
                 "--no-color",
             ],
