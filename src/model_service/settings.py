@@ -4,10 +4,7 @@ Every fault is collected, so that an operator mends all of them in one go.
 """
 
 import ipaddress
-import os
 import re
-import secrets
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_service.kernel.errors import StartupFault
 from model_service.kernel.secret import Secret
+from model_service.secrets_file import read_or_make
 
 #: SECURITY: the master secret's least length, in characters.
 ENCRYPTION_SECRET_LENGTH = 32
@@ -388,7 +386,7 @@ def _with_generated_secrets(settings: Settings, *, generate: bool) -> Settings:
     ]
     if not missing or not (generate or file.exists()):
         return settings
-    stored = _read_or_make(file)
+    stored = read_or_make(file)
     absent = [name.upper() for name in missing if name not in stored]
     if absent:
         raise StartupFault(
@@ -396,30 +394,3 @@ def _with_generated_secrets(settings: Settings, *, generate: bool) -> Settings:
             " variable"
         )
     return settings.model_copy(update={name: Secret(stored[name]) for name in missing})
-
-
-def _read_or_make(file: Path) -> dict[str, str]:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not file.exists():
-            _make(file)
-        lines = file.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartupFault(f"{file} cannot be made or read: {type(error).__name__}") from error
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
-    return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
-
-
-def _make(file: Path) -> None:
-    # Written whole under another name, then linked: of many first starts one wins, all read it.
-    fresh = file.with_name(f".secrets-{os.getpid()}-{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write("# Generated for development. Without ENCRYPTION_SECRET no key opens again.\n")
-        stream.write(f"ENCRYPTION_SECRET={secrets.token_hex(32)}\n")
-        stream.write(f"INTERNAL_SECRET={secrets.token_hex(32)}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    with suppress(FileExistsError):
-        os.link(fresh, file)
-    fresh.unlink()
