@@ -7,7 +7,6 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from model_service.catalog.domain import NO_PRESETS, Model, Presets
-from model_service.catalog.prices import PriceBook
 from model_service.kernel.types import Provider
 from model_service.providers.own_prices import ANTHROPIC_MULTIPLES, OwnPrices
 from model_service.providers.price_schedule import Chapter, Listing, Schedule
@@ -60,16 +59,6 @@ class Prices:
         if provider is Provider.OLLAMA:
             return (_LOCAL_CHAPTER, *chapters)
         return chapters
-
-
-def of_book(book: PriceBook) -> Source:
-    """The bundled edition alone."""
-
-    def source(provider: Provider, model_id: str, base_url: str | None) -> Sequence[Chapter]:
-        listings = book.listings(provider, model_id, base_url)
-        return (Chapter(book.version, None, listings),) if listings else ()
-
-    return source
 
 
 def own_prices(model: Model) -> OwnPrices | None:

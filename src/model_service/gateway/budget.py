@@ -27,17 +27,13 @@ class RetryBudget:
         """`now` is in seconds, of a clock that never goes back."""
         self.floor = floor
         self.calls = 0
-        """All calls so far. Whoever takes up a call may as well count it here itself."""
+        """All calls so far; whoever takes one up counts it here."""
         self._called = 0  # those of them that are in the window's slots
         self._last = int(now)
         self._at = [0] * WINDOW  # calls by second
         self._repeated = [0] * WINDOW
         self._calls = 0  # the sums of both
         self._repeats = 0
-
-    def note_call(self) -> None:
-        """A call was taken up."""
-        self.calls += 1
 
     def may_retry(self, now: float) -> bool:
         """Whether a call may be repeated; if so it is counted."""

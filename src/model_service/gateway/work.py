@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from model_service.gateway import heads
 from model_service.gateway.call import Call
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model_service.gateway.snapshot import SnapshotModel
 
 #: Models whose headers in answers are remembered with a lease.
-MOST_LINES = 256
+MOST_LINES: Final = 256
 
 
 class Want(Enum):

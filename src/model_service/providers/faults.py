@@ -5,7 +5,7 @@ out of a provider's answer leaves the redacting of credentials to the gateway, w
 once, before the door writes the fault.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -87,10 +87,6 @@ class Fault:
     code: str | None = None
     status: int | None = None
     retry_after: int | None = None
-
-    def with_message(self, message: str) -> "Fault":
-        """The same fault in other words."""
-        return replace(self, message=message)
 
 
 class CallFailed(ServiceError):

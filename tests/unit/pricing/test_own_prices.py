@@ -1,5 +1,6 @@
 """A model's own prices over the book's."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 
 from model_service.catalog.domain import Model
-from model_service.catalog.model_prices import Prices, of_book
+from model_service.catalog.model_prices import Prices
 from model_service.catalog.prices import PriceBook
 from model_service.kernel.types import Provider, uuid7
 from model_service.providers.chat import Usage
+from model_service.providers.price_schedule import Chapter
 from model_service.providers.pricing import Price
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -25,7 +27,13 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def prices() -> Prices:
-    return Prices(of_book(PriceBook()))
+    book = PriceBook()
+
+    def bundled_alone(provider: Provider, model_id: str, base_url: str | None) -> Sequence[Chapter]:
+        listings = book.listings(provider, model_id, base_url)
+        return (Chapter(book.version, None, listings),) if listings else ()
+
+    return Prices(bundled_alone)
 
 
 def model(provider: Provider, model_id: str, **values: Any) -> Model:

@@ -5,7 +5,6 @@ import pytest
 from model_service.providers.faults import (
     STATUSES,
     CallFailed,
-    Fault,
     FaultKind,
     cut,
     invalid,
@@ -42,10 +41,3 @@ def test_a_broken_answer_is_the_providers_fault() -> None:
 
 def test_a_cut_answer_is_told_from_a_malformed_one() -> None:
     assert malformed("no choices").fault.code != cut().fault.code
-
-
-def test_other_words_leave_the_rest_of_a_fault() -> None:
-    fault = Fault(FaultKind.RATE_LIMITED, "sk-1234", "model", "slow_down", 429, 7)
-    assert fault.with_message("***") == Fault(
-        FaultKind.RATE_LIMITED, "***", "model", "slow_down", 429, 7
-    )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_service.providers.chat import FinishReason, Usage
-from model_service.providers.dialects.google.array import ArrayRelay, as_array
+from model_service.providers.dialects.google.array import ArrayRelay
 from model_service.providers.dialects.google.passthrough import GooglePassthrough, GoogleRelay
 from model_service.providers.faults import CallFailed, Fault, FaultKind
 from model_service.providers.signatures import mark
@@ -370,7 +370,3 @@ class TestAnArray:
         relay = ArrayRelay(GooglePassthrough().relay({}, NAME))
         found = orjson.loads(relay.fail(Fault(FaultKind.TIMEOUT, "Too slow")))
         assert found[0]["error"]["code"] == 504
-
-    def test_is_made_of_a_whole_stream_too(self) -> None:
-        data = relayed(STREAM)[0]
-        assert orjson.loads(as_array(data)) == documents(data)

@@ -70,9 +70,3 @@ class ArrayRelay:
 
     def _close(self) -> bytes:
         return b"]" if self._opened else b"[]"
-
-
-def as_array(events: bytes) -> bytes:
-    """A whole stream of server-sent events as the array."""
-    documents = [event[1] for block in events.split(b"\n\n") if (event := parse_block(block))]
-    return b"[" + b",\r\n".join(documents) + b"]"
